@@ -1,0 +1,30 @@
+"""Free adversarial training for Keras: robustness in one changed line.
+
+`model = FreeAdversarialModel(model, epsilon=8 / 255)`, and `fit` as before. Besides
+what is listed in `__all__`, the submodules `datasets`, `zoo` and `plotting` can be
+imported.
+"""
+
+from keras_free_adv.attacks.pgd_attack import PGDAttack
+from keras_free_adv.callbacks.backup_and_restore import BackupAndRestore
+from keras_free_adv.callbacks.robustness_evaluation import RobustnessEvaluation
+from keras_free_adv.data.replay import replay
+from keras_free_adv.evaluation.evaluate_robustness import evaluate_robustness
+from keras_free_adv.evaluation.paper_attacks import paper_attacks
+from keras_free_adv.evaluation.robustness_report import RobustnessReport
+from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
+from keras_free_adv.training.pgd_adversarial_model import PGDAdversarialModel
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackupAndRestore",
+    "FreeAdversarialModel",
+    "PGDAdversarialModel",
+    "PGDAttack",
+    "RobustnessEvaluation",
+    "RobustnessReport",
+    "evaluate_robustness",
+    "paper_attacks",
+    "replay",
+]

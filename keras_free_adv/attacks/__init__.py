@@ -1,0 +1,1 @@
+"""Attacks: Keras layers that turn images into adversarial images."""

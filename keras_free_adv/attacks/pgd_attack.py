@@ -1,0 +1,204 @@
+"""Projected gradient descent, the standard white-box attack."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_free_adv import geometry, losses, validation
+from keras_free_adv.attacks.attack import Attack, Outcome, Target, more_damaging
+from keras_free_adv.attacks.projected_ascent import input_gradient, projected_ascent
+
+
+@keras.saving.register_keras_serializable("keras_free_adv")
+class PGDAttack(Attack):
+    """The PGD attack of Madry et al. (2018), as a Keras layer.
+
+    From a random point of the ball, each step goes `step_size` along the sign (or the
+    L2 direction) of the loss's input gradient, is projected on the ball, and clipped
+    to the pixel range. The model runs in inference mode; none of its variables
+    change. `attack(images, labels, model=model)` returns adversarial images inside
+    the ball and inside `value_range`, never weaker than not attacking.
+
+    Reference: Madry et al., "Towards Deep Learning Models Resistant to Adversarial
+    Attacks", ICLR 2018; the protocol of Shafahi et al. (2019), section 4, is
+    `keep="last"`, with steps of 2/255 for CIFAR and 1/255 for ImageNet.
+
+    Args:
+        epsilon: radius of the ball, on the pixel scale (8 / 255 for images in [0, 1]).
+        steps: number of steps.
+        step_size: length of a step, on the pixel scale; 2.5 * epsilon / steps by
+            default, as Madry et al. suggest, and at most epsilon.
+        restarts: independent random starts; an example is fooled if one fools it.
+        random_start: whether to start at a random point of the ball. One step of size
+            epsilon without it is FGSM.
+        norm: "linf" or "l2", of each example.
+        loss: "cross_entropy", "cw_margin" (Carlini and Wagner 2017), or a
+            `keras.losses.Loss`, called with the labels and the model's outputs as
+            they are.
+        keep: "best" keeps, per example, the most damaging iterate over steps and
+            restarts (a misclassified one if there is any, else the largest loss);
+            "last" the last iterate of each restart, as in the paper.
+        targeted: whether `labels` are classes to be reached.
+        value_range: lowest and highest pixel value.
+        from_logits: whether the model returns logits. "auto" looks through a final
+            softmax, and otherwise decides from the outputs.
+        seed: random starts follow from (seed, position of the example, restart).
+            None draws a seed once.
+        name: name in reports; by default what the field says, such as "pgd20",
+            "pgd20x10", "cw100" or "fgsm".
+
+    Call arguments:
+        images: `[B, ...]`, on the scale of `value_range`. Floats keep their dtype,
+            integers come back as float32.
+        labels: class numbers `[B]`, or one-hot rows `[B, C]`.
+        model: the classifier, `[B, ...]` to `[B, C]`; one sigmoid unit counts as two
+            classes. It is not tracked.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range, `labels` or `model` are
+            missing, or the images do not lie in `value_range`.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(3)])
+    >>> attack = PGDAttack(epsilon=0.1, steps=5, seed=0)
+    >>> images = np.random.rand(2, 4, 4, 1).astype("float32")
+    >>> adversarial = attack(images, np.array([0, 2]), model=network)
+    >>> bool(np.abs(adversarial - images).max() <= 0.1 + 1e-6)
+    True
+    """
+
+    def __init__(
+        self,
+        epsilon: float,
+        *,
+        steps: int = 20,
+        step_size: float | None = None,
+        restarts: int = 1,
+        random_start: bool = True,
+        norm: str = "linf",
+        loss: str | keras.losses.Loss = "cross_entropy",
+        keep: str = "best",
+        targeted: bool = False,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        from_logits: bool | str = "auto",
+        seed: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        steps = validation.positive_integer("steps", steps)
+        random_start = validation.boolean("random_start", random_start)
+        keep = validation.one_of("keep", keep, ("best", "last"))
+        loss = _checked_loss(loss)
+        super().__init__(
+            epsilon,
+            restarts=restarts,
+            norm=norm,
+            targeted=targeted,
+            value_range=value_range,
+            from_logits=from_logits,
+            seed=seed,
+            name=name or _field_name(loss, steps, restarts, random_start),
+        )
+        self.steps = steps
+        self.step_size = (
+            min(2.5 * self.epsilon / steps, self.epsilon)
+            if step_size is None
+            else validation.positive_number("step_size", step_size)
+        )
+        self.random_start = random_start
+        self.loss = loss
+        self.keep = keep
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        loss = self.loss
+        if isinstance(loss, keras.losses.Loss):
+            loss = keras.saving.serialize_keras_object(loss)
+        return {
+            **super().get_config(),
+            "steps": self.steps,
+            "step_size": self.step_size,
+            "random_start": self.random_start,
+            "loss": loss,
+            "keep": self.keep,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "PGDAttack":
+        """Makes the attack from `get_config()`."""
+        config = dict(config)
+        if isinstance(config["loss"], dict):
+            config["loss"] = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**config)
+
+    def restart(self, target: Target, images: Any, keys: Any) -> Outcome:
+        """One random start and `steps` steps, plus a forward pass at the end."""
+        start = images
+        if self.random_start:
+            noise = geometry.get_norm(self.norm).random_start(
+                keys, images, self.epsilon
+            )
+            start = ops.clip(images + noise, *self.value_range)
+
+        def outcome_at(iterate: Any) -> tuple[Any, Outcome]:
+            fooled, loss = self.judge(target, target.outputs(iterate))
+            return loss, Outcome(iterate, fooled, loss)
+
+        def gradient_at(iterate: Any, best: Outcome) -> tuple[Any, Outcome]:
+            (_, here), gradient = input_gradient(outcome_at, iterate)
+            if gradient is None:
+                raise ValueError(
+                    "Argument `model` must depend on its input differentiably: its "
+                    "loss has no gradient with respect to the images (None). A "
+                    "gradient attack says nothing about such a model."
+                )
+            best = more_damaging(best, here) if self.keep == "best" else best
+            return gradient, best
+
+        batch = ops.shape(images)[0]
+        nothing = Outcome(
+            images, ops.zeros((batch,), "bool"), ops.full((batch,), -float("inf"))
+        )
+        last, best = projected_ascent(
+            gradient_at,
+            images,
+            start,
+            nothing,
+            steps=self.steps,
+            step_size=self.step_size,
+            epsilon=self.epsilon,
+            norm=self.norm,
+            value_range=self.value_range,
+        )
+        return more_damaging(best, outcome_at(last)[1])
+
+    def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
+        """The loss, `[B]`; its negative in a targeted attack."""
+        if isinstance(self.loss, keras.losses.Loss):
+            values = self.loss.call(target.given_labels, outputs)
+            batch = ops.shape(values)[0]
+            values = ops.mean(ops.reshape(values, (batch, -1)), axis=-1)
+            values = ops.cast(values, "float32")
+        else:
+            values = losses.LOSSES[self.loss](target.labels, logits)
+        return -values if self.targeted else values
+
+
+def _checked_loss(loss: Any) -> Any:
+    if isinstance(loss, keras.losses.Loss) or loss in losses.LOSSES:
+        return loss
+    raise ValueError(
+        f"Argument `loss` must be one of {list(losses.LOSSES)} or a keras.losses.Loss. "
+        f"Received: loss={loss!r}."
+    )
+
+
+def _field_name(loss: Any, steps: int, restarts: int, random_start: bool) -> str:
+    if isinstance(loss, keras.losses.Loss):
+        stem = f"pgd_{loss.name}_"
+    else:
+        stem = "cw" if loss == "cw_margin" else "pgd"
+    if steps == 1 and not random_start and stem == "pgd":
+        return "fgsm"
+    return f"{stem}{steps}" + (f"x{restarts}" if restarts != 1 else "")

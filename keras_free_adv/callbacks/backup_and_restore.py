@@ -1,0 +1,291 @@
+"""A killed `fit` goes on where it stopped."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_free_adv import files, keras_internals, validation
+
+# What Keras' callbacks learn while they run.
+_LEARNED = (
+    "best",
+    "best_epoch",
+    "best_weights",
+    "cooldown_counter",
+    "epochs_since_last_save",
+    "stopped_epoch",
+    "wait",
+)
+_BACKUP = re.compile(r"backup-(\d+)")
+
+
+class BackupAndRestore(keras.callbacks.Callback):
+    """Keras' callback of this name, made safe for adversarial training.
+
+    Start the same program again after a kill, and `fit` continues: weights, optimizer,
+    delta, place in the data, the metrics history, and the best-so-far of
+    ModelCheckpoint and EarlyStopping are those of the last backup, bit for bit. A
+    backup is a folder, written beside and renamed: a kill while one is written leaves
+    the one before. When training ends, the backups are deleted.
+
+    Put it last in the list of callbacks, so that what the others did in an epoch is
+    in the backup.
+
+    Args:
+        backup_dir: folder for the backups of this training only.
+        save_freq: "epoch", or save after every so many updates. With a plain Keras
+            model an epoch that was interrupted begins anew; an adversarial model
+            continues within it.
+        delete_checkpoint: whether to delete the backups when training ends.
+
+    Raises:
+        ValueError: a wrong argument; or, when training begins, a backup of another
+            model.
+
+    Example:
+    >>> import tempfile
+    >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(3, activation="softmax")])
+    >>> model = FreeAdversarialModel(network, epsilon=0.1, replays=2)
+    >>> model.compile("sgd", "sparse_categorical_crossentropy")
+    >>> backup = BackupAndRestore(tempfile.mkdtemp())
+    >>> images, labels = np.random.rand(64, 4, 4, 1), np.random.randint(0, 3, 64)
+    >>> history = model.fit(images, labels, epochs=2, callbacks=[backup], verbose=0)
+    """
+
+    def __init__(
+        self,
+        backup_dir: str,
+        *,
+        save_freq: str | int = "epoch",
+        delete_checkpoint: bool = True,
+    ) -> None:
+        super().__init__()
+        if not isinstance(backup_dir, (str, Path)) or not str(backup_dir):
+            raise ValueError(
+                "Argument `backup_dir` must be the path of a folder. Received: "
+                f"backup_dir={backup_dir!r}."
+            )
+        if Path(backup_dir).is_file():
+            raise ValueError(
+                "Argument `backup_dir` must be a folder. Received: "
+                f"backup_dir={str(backup_dir)!r}, which is a file."
+            )
+        if save_freq != "epoch":
+            save_freq = validation.positive_integer(
+                "save_freq", save_freq, 'Or pass "epoch".'
+            )
+        self.backup_dir = Path(backup_dir)
+        self.save_freq = save_freq
+        self.delete_checkpoint = validation.boolean(
+            "delete_checkpoint", delete_checkpoint
+        )
+        self._to_restore: dict[str, Any] = {}
+        self._epoch = 0
+        self._updates_since_backup = 0
+        self._last_batch = -1
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at which a `fit` started now would go on; 0 without a backup."""
+        backup = self._latest()
+        return 0 if backup is None else _metadata(backup)["epoch"]
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Restores the latest backup, if there is one."""
+        backup = self._latest()
+        if backup is None:
+            return
+        metadata = _metadata(backup)
+        if not self.model.built:
+            raise ValueError(
+                "A model must be built before its backup can be restored. Received: "
+                f"{self.model.name!r}, which is not. Give it a keras.Input, or call it "
+                "on a batch, before `fit`."
+            )
+        optimizer = self.model.optimizer
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        try:
+            self.model.load_weights(backup / "model.weights.h5")
+        except ValueError as error:
+            raise ValueError(
+                f"The backup in {str(self.backup_dir)!r} does not fit this model: it "
+                "is another model's. Remove the folder to start anew, or pass another "
+                f"`backup_dir`. ({error})"
+            ) from error
+        keras_internals.start_at_epoch(self.model, metadata["epoch"])
+        self.model.history.history.update(metadata["history"])
+        self._to_restore = {**metadata, "folder": backup}
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Restores, once, what other callbacks reset when training began."""
+        self._epoch = epoch
+        self._last_batch = -1
+        if not self._to_restore:
+            return
+        metadata, self._to_restore = self._to_restore, {}
+        self.model.history.epoch = list(metadata["epochs"])
+        with np.load(metadata["folder"] / "arrays.npz", allow_pickle=False) as file:
+            arrays = dict(file)
+        _restore_learned(self._beside(), metadata["callbacks"], arrays)
+        self._assign("state", arrays)
+        place = getattr(self.model, "_place", None)
+        if place is not None and metadata["batch"]:
+            place.skip = metadata["batch"]
+            self.model.build_metrics()
+            self._assign("metric", arrays)
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Saves, if `save_freq` counts updates and it is time."""
+        if not isinstance(self.save_freq, int):
+            return
+        self._updates_since_backup += batch - self._last_batch
+        self._last_batch = batch
+        skipping = getattr(getattr(self.model, "_place", None), "skip", 0)
+        if self._updates_since_backup >= self.save_freq and not skipping:
+            self._updates_since_backup = 0
+            self._save(self._epoch, batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves, if `save_freq` is "epoch"."""
+        if self.save_freq == "epoch":
+            self._save(epoch + 1, 0, epoch, logs)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Deletes the backups."""
+        keras_internals.start_at_epoch(self.model, None)
+        if self.delete_checkpoint:
+            for backup in self._all():
+                shutil.rmtree(backup, ignore_errors=True)
+            if self.backup_dir.exists() and not any(self.backup_dir.iterdir()):
+                self.backup_dir.rmdir()
+
+    def _save(
+        self,
+        epoch: int,
+        batch: int,
+        ended: int | None = None,
+        logs: dict[str, Any] | None = None,
+    ) -> None:
+        """Writes one backup: `epoch` and `batch` are where to go on."""
+        history = self.model.history
+        entries = {name: list(values) for name, values in history.history.items()}
+        epochs = list(history.epoch)
+        if ended is not None and ended not in epochs:
+            # The History callback comes after this one.
+            epochs.append(ended)
+            for name, value in (logs or {}).items():
+                entries.setdefault(name, []).append(value)
+        learned, arrays = _learned(self._beside())
+        for kind, variables in self._beside_the_weights().items():
+            for number, variable in enumerate(variables):
+                arrays[f"{kind}.{number}"] = keras.ops.convert_to_numpy(variable)
+        before = self._all()
+        number = 1 + max((_number(backup) for backup in before), default=0)
+        with files.folder_written_beside(
+            self.backup_dir / f"backup-{number}"
+        ) as folder:
+            self.model.save_weights(folder / "model.weights.h5")
+            np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+            (folder / "metadata.json").write_text(
+                json.dumps(
+                    {
+                        "epoch": epoch,
+                        "batch": batch,
+                        "epochs": epochs,
+                        "history": _plain(entries),
+                        "callbacks": learned,
+                    }
+                )
+            )
+        for backup in before:
+            shutil.rmtree(backup, ignore_errors=True)
+
+    def _beside_the_weights(self) -> dict[str, list[Any]]:
+        """Variables that `save_weights` leaves out.
+
+        The states of random layers, such as Dropout, and what the metrics have
+        counted in this epoch.
+        """
+        return {
+            "state": self.model.non_trainable_variables,
+            "metric": self.model.metrics_variables,
+        }
+
+    def _assign(self, kind: str, arrays: Any) -> None:
+        for number, variable in enumerate(self._beside_the_weights()[kind]):
+            variable.assign(arrays[f"{kind}.{number}"])
+
+    def _beside(self) -> list[keras.callbacks.Callback]:
+        return [c for c in keras_internals.callbacks_of_this_fit() if c is not self]
+
+    def _all(self) -> list[Path]:
+        if not self.backup_dir.is_dir():
+            return []
+        return [p for p in self.backup_dir.iterdir() if _BACKUP.fullmatch(p.name)]
+
+    def _latest(self) -> Path | None:
+        return max(self._all(), key=_number, default=None)
+
+
+def _number(backup: Path) -> int:
+    found = _BACKUP.fullmatch(backup.name)
+    return int(found.group(1)) if found else 0
+
+
+def _metadata(backup: Path) -> dict[str, Any]:
+    return json.loads((backup / "metadata.json").read_text())
+
+
+def _plain(value: Any) -> Any:
+    """Turns NumPy scalars and arrays in `value` into what JSON holds exactly."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def _learned(
+    callbacks: list[keras.callbacks.Callback],
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """What each callback learned: plain values, and arrays by name."""
+    states: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
+    for position, callback in enumerate(callbacks):
+        values: dict[str, Any] = {}
+        for name in _LEARNED:
+            value = getattr(callback, name, None)
+            if isinstance(value, list):
+                for number, array in enumerate(value):
+                    arrays[f"{position}.{name}.{number}"] = np.asarray(array)
+                values[name] = {"arrays": len(value)}
+            elif hasattr(callback, name):
+                values[name] = _plain(value)
+        states.append({"class": type(callback).__name__, "values": values})
+    return states, arrays
+
+
+def _restore_learned(
+    callbacks: list[keras.callbacks.Callback],
+    states: list[dict[str, Any]],
+    arrays: Any,
+) -> None:
+    for position, (callback, state) in enumerate(zip(callbacks, states, strict=False)):
+        if type(callback).__name__ != state["class"]:
+            continue  # the list of callbacks was changed
+        for name, value in state["values"].items():
+            if isinstance(value, dict):
+                value = [
+                    arrays[f"{position}.{name}.{number}"]
+                    for number in range(value["arrays"])
+                ]
+            setattr(callback, name, value)

@@ -1,0 +1,94 @@
+"""Robust accuracy in the logs of `fit`."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_free_adv import keras_internals, validation
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.evaluation.evaluate_robustness import (
+    checked_attacks,
+    evaluate_robustness,
+)
+
+
+class RobustnessEvaluation(keras.callbacks.Callback):
+    """Logs `val_<attack name>_accuracy` at the end of an epoch.
+
+    The entries are in `fit`'s logs and history, so that callbacks which come after
+    this one in the list can monitor them. It works on any Keras classifier,
+    adversarially trained or not.
+
+    Args:
+        data: (images, labels), or a dataset of such minibatches.
+        attacks: an attack, or a list of attacks of different names.
+        every: evaluate after every so many epochs; in between, the last values are
+            logged again, so that the history has an entry for each epoch once there
+            is a first.
+        prefix: what the names in the logs begin with.
+
+    Raises:
+        TypeError, ValueError: a wrong argument, named in the message.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(3, activation="softmax")])
+    >>> network.compile("sgd", "sparse_categorical_crossentropy")
+    >>> images = np.random.rand(128, 4, 4, 1)
+    >>> labels = np.random.randint(0, 3, 128)
+    >>> robust = RobustnessEvaluation((images, labels), PGDAttack(0.1, steps=2, seed=0))
+    >>> history = network.fit(images, labels, callbacks=[robust], verbose=0)
+    >>> sorted(history.history)
+    ['loss', 'val_pgd2_accuracy']
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        attacks: Attack | Sequence[Attack],
+        *,
+        every: int = 1,
+        prefix: str = "val_",
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.attacks = checked_attacks(attacks)
+        self.every = validation.positive_integer("every", every)
+        if not isinstance(prefix, str):
+            raise TypeError(
+                f"Argument `prefix` must be a string. Received: {prefix!r}."
+            )
+        self.prefix = prefix
+        self._last: dict[str, float] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the entries in the logs."""
+        return [f"{self.prefix}{attack.name}_accuracy" for attack in self.attacks]
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Warns of callbacks that monitor an entry and come too early to see it."""
+        beside = keras_internals.callbacks_of_this_fit()
+        before = beside[: beside.index(self)] if self in beside else []
+        for callback in before:
+            monitored = getattr(callback, "monitor", None)
+            if monitored in self.names:
+                warnings.warn(
+                    f"{type(callback).__name__} monitors {monitored!r}, but stands "
+                    "before RobustnessEvaluation in the list of callbacks and will not "
+                    "see it. Put RobustnessEvaluation first.",
+                    stacklevel=2,
+                )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Evaluates, and adds the entries to `logs`."""
+        if (epoch + 1) % self.every == 0:
+            report = evaluate_robustness(self.model, self.data, self.attacks, verbose=0)
+            self._last = {
+                name: report.accuracy[attack.name]
+                for name, attack in zip(self.names, self.attacks, strict=True)
+            }
+        if logs is not None:
+            logs.update(self._last)

@@ -1,0 +1,1 @@
+"""Where minibatches come from, and how they are replayed."""

@@ -1,0 +1,374 @@
+"""What a user passes to `fit`, as minibatches that can be addressed by number.
+
+Each source says how many minibatches one pass through the data has, how large they
+are, and gives an endless stream of them from any minibatch on. For arrays and
+PyDatasets which examples a minibatch holds follows from (seed, number) alone.
+"""
+
+import concurrent.futures
+import multiprocessing
+import types
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from keras_free_adv import random_numbers
+from keras_free_adv.data.passes import endless_passes, sharded_by_data
+
+# stream(seed, first): an endless dataset from minibatch number `first` on; both are
+# int64 scalars, read when iteration starts.
+Stream = Callable[[Any, Any], tf.data.Dataset]
+
+
+@dataclass(frozen=True)
+class Minibatches:
+    """A source of minibatches.
+
+    Attributes:
+        count: minibatches in one pass, or None if that is unknown or infinite.
+        rows: examples in the largest minibatch, or None if only the data can tell.
+        stream: the endless stream, addressed by (seed, first minibatch).
+        sample: one minibatch (x, y[, sample_weight]) as NumPy arrays, for checks
+            before training; for arrays the whole data.
+    """
+
+    count: int | None
+    rows: int | None
+    stream: Stream
+    sample: tuple[Any, ...]
+
+
+def minibatches(
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    batch_size: int | None,
+    steps_per_epoch: int | None,
+    shuffle: bool | str,
+) -> Minibatches:
+    """Recognizes what `fit` was given.
+
+    Raises:
+        TypeError, ValueError: the data cannot be replayed; the message says what to
+            pass instead.
+    """
+    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
+        for name, value in (("y", y), ("sample_weight", sample_weight)):
+            if value is not None:
+                raise ValueError(
+                    f"Argument `{name}` must be None when `x` is a dataset: it is part "
+                    f"of the dataset's elements. Received: {name} of type "
+                    f"{type(value).__name__}."
+                )
+        if isinstance(x, tf.data.Dataset):
+            return from_dataset(x)
+        return from_py_dataset(x, shuffle=bool(shuffle))
+    if isinstance(x, (types.GeneratorType, Iterator)):
+        raise TypeError(
+            "Argument `x` must be data that can be read more than once. Received: a "
+            f"one-shot {type(x).__name__}. Pass arrays, a keras.utils.PyDataset, or "
+            "tf.data.Dataset.from_generator(function, ...), which can start it anew."
+        )
+    if hasattr(x, "__dataloader__") or type(x).__name__ == "DataLoader":
+        raise TypeError(
+            "Argument `x` must be arrays, a tf.data.Dataset or a "
+            f"keras.utils.PyDataset. Received: {type(x).__module__}."
+            f"{type(x).__name__}. Wrap it in a keras.utils.PyDataset."
+        )
+    data = (x, y) if sample_weight is None else (x, y, sample_weight)
+    return from_arrays(
+        data, batch_size=batch_size, steps_per_epoch=steps_per_epoch, shuffle=shuffle
+    )
+
+
+def as_arrays(data: Any) -> Any:
+    """Returns a structure of array-likes as NumPy arrays, lists inside as tuples."""
+
+    def to_array(leaf: Any) -> np.ndarray | None:
+        if leaf is None:
+            return None
+        try:
+            array = np.asarray(leaf)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                "Arguments `x` and `y` must be arrays, tensors, a tf.data.Dataset or a "
+                f"keras.utils.PyDataset. Received: {type(leaf).__name__}."
+            ) from error
+        if array.ndim == 0:
+            raise TypeError(
+                "Arguments `x` and `y` must be arrays, tensors, a tf.data.Dataset or a "
+                f"keras.utils.PyDataset. Received: {type(leaf).__name__}."
+            )
+        return array
+
+    return tree.map_structure(to_array, data)
+
+
+def split_arrays(data: tuple[Any, ...], share: float) -> tuple[Any, Any]:
+    """Splits off the last `share` of the examples, as Keras' validation_split does."""
+    data = as_arrays(data)
+    size = _common_length(data)
+    at = int(size * (1.0 - share))
+    if at in (0, size):
+        raise ValueError(
+            "Argument `validation_split` must leave examples on both sides. Received: "
+            f"validation_split={share} with {size} examples."
+        )
+    first = tree.map_structure(lambda a: None if a is None else a[:at], data)
+    last = tree.map_structure(lambda a: None if a is None else a[at:], data)
+    return first, last
+
+
+def from_arrays(
+    data: tuple[Any, ...],
+    *,
+    batch_size: int | None,
+    steps_per_epoch: int | None,
+    shuffle: bool | str,
+) -> Minibatches:
+    """Arrays and tensors: one permutation a pass, from (seed, pass)."""
+    data = as_arrays(data)
+    size = _common_length(data)
+    if batch_size is None:
+        batch_size = -(-size // steps_per_epoch) if steps_per_epoch else 32
+    batch_size = min(batch_size, size)
+    count = -(-size // batch_size)
+
+    def stream(seed: Any, first: Any) -> tf.data.Dataset:
+        tensors = tree.map_structure(tf.convert_to_tensor, data)
+
+        def indices_of(number: Any, order: Any, i: Any) -> Any:
+            chosen = order[i * batch_size : tf.minimum((i + 1) * batch_size, size)]
+            if shuffle != "batch":
+                return chosen
+            order_key = random_numbers.key(random_numbers.SHUFFLE, seed, number, i)
+            return tf.random.experimental.stateless_shuffle(chosen, order_key)
+
+        def one_pass(number: Any, within: Any) -> tf.data.Dataset:
+            order = tf.range(size, dtype=tf.int64)
+            if shuffle and shuffle != "batch":
+                order_key = random_numbers.key(random_numbers.SHUFFLE, seed, number)
+                order = tf.random.experimental.stateless_shuffle(order, order_key)
+            steps = tf.data.Dataset.range(within, count)
+            return steps.map(lambda i: indices_of(number, order, i))
+
+        def gather(indices: Any) -> Any:
+            return tree.map_structure(lambda t: tf.gather(t, indices), tensors)
+
+        return endless_passes(one_pass, count, first).map(
+            gather, num_parallel_calls=tf.data.AUTOTUNE
+        )
+
+    return Minibatches(count, batch_size, stream, data)
+
+
+def from_dataset(dataset: tf.data.Dataset) -> Minibatches:
+    """A user's tf.data pipeline, passed through again and again.
+
+    A pipeline of `datasets.load` is addressed by position. Of any other, a pass is
+    entered by skipping what was seen of it; its own shuffling goes on where the
+    dataset object left it.
+    """
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        raise ValueError(
+            "Argument `x`, a dataset, must yield (images, labels) or (images, labels, "
+            f"sample_weight). Received elements of structure: {spec}. Training needs "
+            "labels."
+        )
+    cardinality = int(dataset.cardinality())
+    if cardinality == 0:
+        raise ValueError("Argument `x` is an empty dataset. Pass at least one batch.")
+    count = cardinality if cardinality > 0 else None
+    rows = tree.flatten(spec[0])[0].shape[:1]
+    if rows.rank is None or len(rows) == 0:
+        raise ValueError(
+            "Argument `x`, a dataset, must yield minibatches. Received elements "
+            f"without a batch axis: {spec}. Call dataset.batch(batch_size)."
+        )
+    addressed = getattr(dataset, "minibatches_from", None)
+
+    def stream(seed: Any, first: Any) -> tf.data.Dataset:
+        if addressed is not None:
+            return addressed(first)
+        if count is None:
+            return dataset.repeat().skip(first)
+        return endless_passes(lambda _, within: dataset.skip(within), count, first)
+
+    sample = next(iter(dataset.take(1)), None)
+    if sample is None:
+        raise ValueError("Argument `x` is an empty dataset. Pass at least one batch.")
+    sample = tree.map_structure(lambda t: t.numpy(), sample)
+    largest = rows[0] or len(tree.flatten(sample)[0])
+    return Minibatches(count, largest, stream, sample)
+
+
+def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibatches:
+    """A PyDataset, its items read by its own number of workers.
+
+    Its `on_epoch_begin` and `on_epoch_end` are called around each pass.
+    """
+    count = dataset.num_batches
+    if count == 0:
+        raise ValueError("Argument `x` is an empty PyDataset. Pass at least one batch.")
+    sample = _standard_item(dataset[0])
+    rows = len(tree.flatten(sample)[0])
+    signature = tree.map_structure(
+        lambda a: tf.TensorSpec((None,) + a.shape[1:], a.dtype), sample
+    )
+
+    def items(seed: Any, first: Any) -> Iterator[tuple[Any, ...]]:
+        first = int(first)
+        if count is None:
+            yield from _read_ahead(dataset, _numbers_from(first))
+            return
+        number, within = divmod(first, count)
+        while True:
+            order = np.arange(count)
+            if shuffle:
+                np.random.default_rng((int(seed), number)).shuffle(order)
+            dataset.on_epoch_begin()
+            yield from _read_ahead(dataset, iter(order[within:].tolist()))
+            dataset.on_epoch_end()
+            number, within = number + 1, 0
+
+    def stream(seed: Any, first: Any) -> tf.data.Dataset:
+        return tf.data.Dataset.from_generator(
+            items, args=(seed, first), output_signature=signature
+        )
+
+    return Minibatches(count, rows, stream, sample)
+
+
+def weighted_by_class(
+    source: Minibatches, class_weight: dict[int, float]
+) -> Minibatches:
+    """Adds each example's class weight as its sample weight."""
+    if len(source.sample) == 3:
+        raise ValueError(
+            "Arguments `class_weight` and `sample_weight` cannot be given together. "
+            "Multiply the class weights into `sample_weight`."
+        )
+    if tree.is_nested(source.sample[1]):
+        raise ValueError(
+            "Argument `class_weight` needs a model with a single output. Pass "
+            "`sample_weight` for each output instead."
+        )
+    table = np.ones(max(class_weight) + 1, "float32")
+    for label, weight in class_weight.items():
+        table[label] = weight
+
+    def add_weight(x: Any, y: Any) -> tuple[Any, Any, Any]:
+        if y.shape.rank is not None and y.shape.rank > 1:
+            label = tf.argmax(y, -1) if y.shape[-1] != 1 else tf.squeeze(y, -1)
+        else:
+            label = y
+        label = tf.cast(label, tf.int64)
+        known = label < len(table)
+        weight = tf.gather(table, tf.where(known, label, 0))
+        return x, y, tf.where(known, weight, 1.0)
+
+    return Minibatches(
+        source.count,
+        source.rows,
+        lambda seed, first: source.stream(seed, first).map(add_weight),
+        source.sample,
+    )
+
+
+def replayed(
+    source: Minibatches, replays: int, place: Callable[[], tuple[int, int]]
+) -> tf.data.Dataset:
+    """The stream that `fit` sees: each minibatch `replays` times, from `place()` on.
+
+    Args:
+        source: the minibatches.
+        replays: m.
+        place: returns (seed, number of the next update); asked when iteration
+            starts, so that a backup restored after the dataset was made counts.
+
+    Returns:
+        An infinite dataset; element u of the run is minibatch u // replays.
+    """
+
+    def ask() -> tuple[np.int64, np.int64]:
+        seed, update = place()
+        return np.int64(seed), np.int64(update)
+
+    def from_place(_: Any) -> tf.data.Dataset:
+        seed, update = tf.numpy_function(ask, [], [tf.int64, tf.int64])
+        seed, update = tf.ensure_shape(seed, ()), tf.ensure_shape(update, ())
+        stream = source.stream(seed, update // replays)
+        stream = stream.flat_map(
+            lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(replays)
+        )
+        return stream.skip(update % replays)
+
+    stream = tf.data.Dataset.from_tensors(0).flat_map(from_place)
+    return sharded_by_data(stream).prefetch(tf.data.AUTOTUNE)
+
+
+def _common_length(data: tuple[Any, ...]) -> int:
+    sizes = {len(a) for a in tree.flatten(data) if a is not None}
+    if len(sizes) != 1:
+        shapes = tree.map_structure(lambda a: None if a is None else a.shape, data)
+        raise ValueError(
+            "Arguments `x`, `y` and `sample_weight` must hold the same number of "
+            f"examples. Received shapes: {shapes}."
+        )
+    size = sizes.pop()
+    if size == 0:
+        raise ValueError("Argument `x` is empty. Pass at least one example.")
+    return size
+
+
+def _standard_item(item: Any) -> tuple[Any, ...]:
+    if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+        raise ValueError(
+            "Argument `x`, a PyDataset, must give (images, labels) or (images, labels, "
+            f"sample_weight) for each index. Received: {type(item).__name__}. "
+            "Training needs labels."
+        )
+    return tuple(as_arrays(part) for part in item)
+
+
+def _numbers_from(first: int) -> Iterator[int]:
+    while True:
+        yield first
+        first += 1
+
+
+def _read_ahead(
+    dataset: keras.utils.PyDataset, indices: Iterator[int]
+) -> Iterator[tuple[Any, ...]]:
+    """Reads items in order, `workers` at a time, `max_queue_size` ahead."""
+    if dataset.workers <= 1 and not dataset.use_multiprocessing:
+        for index in indices:
+            yield _standard_item(dataset[index])
+        return
+    pool: concurrent.futures.Executor
+    if dataset.use_multiprocessing:
+        pool = concurrent.futures.ProcessPoolExecutor(
+            max(dataset.workers, 1), mp_context=multiprocessing.get_context("spawn")
+        )
+    else:
+        pool = concurrent.futures.ThreadPoolExecutor(dataset.workers)
+    with pool:
+        waiting: deque = deque()
+        try:
+            for index in indices:
+                waiting.append(pool.submit(dataset.__getitem__, index))
+                if len(waiting) >= max(dataset.max_queue_size, dataset.workers):
+                    yield _standard_item(waiting.popleft().result())
+            while waiting:
+                yield _standard_item(waiting.popleft().result())
+        finally:
+            for item in waiting:
+                item.cancel()

@@ -1,0 +1,1 @@
+"""Measuring robustness, and reporting it."""

@@ -1,0 +1,124 @@
+"""Evaluation data, streamed as NumPy minibatches of (images, labels)."""
+
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_free_adv import validation
+
+DEFAULT_BATCH_SIZE = 128
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+class LabelledBatches:
+    """Minibatches of (images, labels), in order, at most `max_examples` examples.
+
+    Args:
+        data: (images, labels) arrays or tensors, a tf.data.Dataset or PyDataset of
+            minibatches (images, labels[, sample_weight]).
+        batch_size: examples in a minibatch; None for a dataset's own, or 128.
+        max_examples: stop after so many examples; None for all.
+        value_range: lowest and highest pixel value, for the check of each batch.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        batch_size: int | None,
+        max_examples: int | None,
+        value_range: tuple[float, float],
+    ) -> None:
+        if batch_size is not None:
+            batch_size = validation.positive_integer("batch_size", batch_size)
+        if max_examples is not None:
+            max_examples = validation.positive_integer("max_examples", max_examples)
+        self._batch_size = batch_size
+        self._max_examples = max_examples
+        self._value_range = value_range
+        self._read, examples = self._reader(data)
+        known = [n for n in (examples, max_examples) if n is not None]
+        # Examples in all, or None if that is not known before reading.
+        self.examples = None if examples is None else min(known)
+
+    def __iter__(self) -> Iterator[Batch]:
+        left = self._max_examples
+        for images, labels in self._read():
+            if left is not None:
+                images, labels = images[:left], labels[:left]
+                left -= len(images)
+            images = validation.image_array("data", images)
+            validation.pixels_in_range("data", images, self._value_range)
+            if len(images) != len(labels):
+                raise ValueError(
+                    "Argument `data` must hold as many labels as images. Received: "
+                    f"{len(images)} images and {len(labels)} labels."
+                )
+            if len(images):
+                yield images.astype("float32"), labels
+            if left == 0:
+                return
+
+    def _reader(self, data: Any) -> tuple[Any, int | None]:
+        if isinstance(data, tf.data.Dataset):
+            cardinality = int(data.cardinality())
+            if cardinality == tf.data.INFINITE_CARDINALITY and not self._max_examples:
+                raise ValueError(
+                    "Argument `data` must be finite. Received: an infinite dataset. "
+                    "Pass max_examples=n, or data.take(n)."
+                )
+            if self._batch_size:
+                data = data.rebatch(self._batch_size)
+            return lambda: (_pair(item) for item in data.as_numpy_iterator()), None
+        if isinstance(data, keras.utils.PyDataset):
+            count = data.num_batches
+            if count is None:
+                raise ValueError(
+                    "Argument `data` must be finite. Received: a PyDataset of unknown "
+                    "length. Give it a __len__."
+                )
+            return lambda: (_pair(data[i]) for i in range(count)), None
+        if isinstance(data, (types.GeneratorType, Iterator)):
+            raise TypeError(
+                "Argument `data` must be (images, labels), a tf.data.Dataset or a "
+                f"keras.utils.PyDataset. Received: a one-shot {type(data).__name__}."
+            )
+        images, labels = _pair(data)
+        images = validation.image_array("data", images)
+        validation.pixels_in_range("data", images, self._value_range)
+        if len(images) != len(labels):
+            raise ValueError(
+                "Argument `data` must hold as many labels as images. Received: "
+                f"{len(images)} images and {len(labels)} labels."
+            )
+        size = self._batch_size or DEFAULT_BATCH_SIZE
+        return (
+            lambda: (
+                (images[i : i + size], labels[i : i + size])
+                for i in range(0, len(images), size)
+            ),
+            len(images),
+        )
+
+
+def _pair(item: Any) -> Batch:
+    if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+        raise ValueError(
+            "Argument `data` must be (images, labels), or a dataset of such pairs. "
+            f"Received: {type(item).__name__}"
+            + (f" of {len(item)} parts." if isinstance(item, (tuple, list)) else ".")
+            + " Robustness is measured against true labels."
+        )
+    images, labels = item[:2]
+    if isinstance(images, dict) or isinstance(labels, dict):
+        raise TypeError(
+            "Argument `data` must hold one array of images and one of labels. "
+            "Received: a dict. For a model with several inputs or outputs evaluate "
+            "keras.Model(image_input, one_output)."
+        )
+    return np.asarray(images), np.asarray(labels)

@@ -1,0 +1,121 @@
+"""The geometry of a perturbation ball: random start, ascent, projection.
+
+It exists once: training and every attack use it. B is the batch; a perturbation
+`delta` and its gradient have the shape of the images, `[B, ...]`, and the images'
+pixel scale. "linf" bounds every pixel, "l2" the Euclidean norm of each example.
+"""
+
+import math
+from typing import Any, Protocol
+
+from keras import ops
+
+from keras_free_adv import random_numbers, validation
+
+
+class Norm(Protocol):
+    """What a norm has to say."""
+
+    def direction(self, gradient: Any) -> Any:
+        """The steepest ascent direction, of norm one, `[B, ...]`."""
+
+    def project(self, delta: Any, epsilon: Any) -> Any:
+        """The nearest point of the ball of radius `epsilon`, `[B, ...]`."""
+
+    def random_start(self, keys: Any, like: Any, epsilon: Any) -> Any:
+        """A uniform draw from the ball, of the shape and dtype of `like`."""
+
+
+class LInf:
+    """The ball max |delta| <= epsilon."""
+
+    def direction(self, gradient: Any) -> Any:
+        """sign(g); zero where g is zero or not finite."""
+        return ops.sign(ops.where(ops.isfinite(gradient), gradient, 0.0))
+
+    def project(self, delta: Any, epsilon: Any) -> Any:
+        """Clips every pixel to [-epsilon, epsilon]."""
+        return ops.clip(delta, -epsilon, epsilon)
+
+    def random_start(self, keys: Any, like: Any, epsilon: Any) -> Any:
+        """Uniform in [-epsilon, epsilon), pixel by pixel."""
+        noise = random_numbers.uniform(keys, ops.shape(like), like.dtype)
+        return epsilon * (2.0 * noise - 1.0)
+
+
+class L2:
+    """The ball ||delta||_2 <= epsilon, example by example."""
+
+    def direction(self, gradient: Any) -> Any:
+        """G / ||g||; zero for an example whose g is zero or not finite."""
+        finite = ops.all(
+            ops.isfinite(gradient), axis=_pixel_axes(gradient), keepdims=True
+        )
+        gradient = ops.where(finite, gradient, 0.0)
+        # Dividing by the largest entry first keeps the squares from underflowing.
+        largest = ops.max(ops.abs(gradient), axis=_pixel_axes(gradient), keepdims=True)
+        scaled = gradient / ops.where(largest > 0, largest, 1.0)
+        return scaled / ops.maximum(_length(scaled), 1.0)
+
+    def project(self, delta: Any, epsilon: Any) -> Any:
+        """Shortens an example's delta to length epsilon if it is longer."""
+        length = _length(delta)
+        return delta * ops.where(length > epsilon, epsilon / length, 1.0)
+
+    def random_start(self, keys: Any, like: Any, epsilon: Any) -> Any:
+        """Uniform in the ball: a Gaussian direction, radius epsilon u^(1/d)."""
+        shape = ops.shape(like)
+        toward = self.direction(random_numbers.normal(keys, shape, like.dtype))
+        one_an_example = (shape[0],) + (1,) * (len(shape) - 1)
+        share = random_numbers.uniform(keys, one_an_example, like.dtype)
+        return epsilon * toward * share ** (1.0 / math.prod(shape[1:]))
+
+
+NORMS: dict[str, Norm] = {"linf": LInf(), "l2": L2()}
+
+
+def get_norm(name: str) -> Norm:
+    """Returns the geometry of "linf" or "l2"."""
+    return NORMS[validation.one_of("norm", name, NORMS)]
+
+
+def ascend(
+    delta: Any, gradient: Any, *, step_size: float, epsilon: float, norm: str
+) -> Any:
+    """One ascent step, projected on the ball.
+
+        delta <- project(delta + step_size * direction(g), epsilon)
+
+    With "linf" this is the update of Shafahi et al. (2019), Algorithm 1. delta
+    moves only where its gradient is finite: under float16 an overflow would
+    otherwise stay in a persistent delta for the rest of the run.
+
+    Args:
+        delta: `[B, ...]`, on the pixel scale.
+        gradient: `[B, ...]`, of the loss with respect to delta; any scale.
+        step_size: length of the step in the norm, on the pixel scale.
+        epsilon: radius of the ball, on the pixel scale.
+        norm: "linf" or "l2".
+
+    Returns:
+        The moved delta, of delta's shape and dtype.
+
+    Example:
+    >>> import numpy as np
+    >>> float(ascend(np.float32([[0.5]]), np.float32([[-3.0]]), step_size=0.25,
+    ...              epsilon=1.0, norm="linf")[0, 0])
+    0.25
+    """
+    ball = get_norm(norm)
+    step = step_size * ball.direction(gradient)
+    return ball.project(delta + ops.cast(step, delta.dtype), epsilon)
+
+
+def _pixel_axes(images: Any) -> tuple[int, ...]:
+    return tuple(range(1, len(images.shape)))
+
+
+def _length(images: Any) -> Any:
+    return ops.sqrt(
+        ops.sum(ops.square(images), axis=_pixel_axes(images), keepdims=True)
+    )

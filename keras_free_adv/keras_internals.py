@@ -1,0 +1,52 @@
+"""The one place that leans on what Keras does not promise.
+
+Each function says what it relies on; tests/test_keras_internals.py fails when an
+upgrade of Keras changes it.
+"""
+
+import inspect
+from typing import Any
+
+import keras
+
+
+def callbacks_of_this_fit() -> list[keras.callbacks.Callback]:
+    """The callbacks that run in the same `fit`, in their order.
+
+    To be called from a callback's hook. Keras gives a callback no reference to the
+    list it is in; relied on: `keras.callbacks.CallbackList` calls the hook itself,
+    and holds them as `callbacks`.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList):
+            return list(caller.callbacks)
+        frame = frame.f_back
+    return []
+
+
+def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
+    """Makes the running `fit` begin at `epoch`; None for its `initial_epoch`.
+
+    Relied on: `fit` reads `_initial_epoch` after `on_train_begin`, as Keras' own
+    BackupAndRestore needs it to.
+    """
+    model._initial_epoch = epoch
+
+
+def loss_tracker(model: keras.Model) -> Any:
+    """The metric behind the logged "loss".
+
+    Relied on: it is the one of that name among a compiled model's `metrics`.
+    """
+    return next(metric for metric in model.metrics if metric.name == "loss")
+
+
+def build_metrics(model: keras.Model, batch: Any) -> None:
+    """Builds a compiled model's metrics and loss, as its first batch would.
+
+    `batch` is (x, y[, sample_weight]) of anything with a shape and a dtype. Relied on:
+    `_symbolic_build`, which every backend but TensorFlow calls before training.
+    """
+    model._symbolic_build(data_batch=batch)

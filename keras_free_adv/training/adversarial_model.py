@@ -1,0 +1,409 @@
+"""What every adversarially trained model shares: its stream, its place, its `fit`."""
+
+import math
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops, tree
+
+from keras_free_adv import geometry, keras_internals, validation
+from keras_free_adv.data import minibatches
+from keras_free_adv.training.data_checks import check_images, check_labels
+from keras_free_adv.training.place import Place
+from keras_free_adv.training.wrapped_model import WrappedModel
+
+
+class AdversarialModel(WrappedModel):
+    """Base of the models that train on perturbed images.
+
+    A subclass says in `train_step` what one update is. This class gives it a stream
+    in which each minibatch comes `replays` times in a row, and that goes on, in a
+    second `fit` or after a restored backup, where it stopped.
+
+    Args:
+        model: the user's classifier.
+        epsilon: radius of the perturbation ball, on the pixel scale.
+        replays: how often each minibatch is used in a row (m in the paper).
+        step_size: length of an ascent step, on the pixel scale.
+        norm: "linf" or "l2".
+        value_range: lowest and highest pixel value.
+        perturb: the input to perturb, when the model takes a dict of inputs.
+        **kwargs: of `keras.Model`.
+    """
+
+    # Of keras.Model, which has no annotations.
+    train_function: Any
+    test_function: Any
+    predict_function: Any
+    steps_per_execution: int
+
+    def __init__(
+        self,
+        model: keras.Model,
+        epsilon: float,
+        *,
+        replays: int,
+        step_size: float,
+        norm: str,
+        value_range: tuple[float, float],
+        perturb: str | None,
+        **kwargs: Any,
+    ) -> None:
+        geometry.get_norm(norm)
+        value_range = validation.pixel_range(value_range)
+        epsilon = validation.ball_radius(epsilon, value_range, norm)
+        step_size = validation.positive_number("step_size", step_size)
+        replays = validation.positive_integer(
+            "replays", replays, "m in the paper; 8 is a good choice for CIFAR-10."
+        )
+        super().__init__(model, **kwargs)
+        _check_perturb(perturb, model)
+        self.epsilon = epsilon
+        self.replays = replays
+        self.step_size = step_size
+        self.norm = norm
+        self.value_range = value_range
+        self.perturb = perturb
+        self._place = Place()
+        self._warned_of_few_passes = False
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "epsilon": self.epsilon,
+            "step_size": self.step_size,
+            "norm": self.norm,
+            "value_range": self.value_range,
+            "perturb": self.perturb,
+        }
+
+    # The images among the model's inputs.
+
+    def _images_of(self, x: Any) -> Any:
+        """The perturbed input, in float."""
+        if self.perturb is not None:
+            images = x[self.perturb]
+        elif isinstance(x, (dict, list, tuple)):
+            (images,) = tree.flatten(x)
+        else:
+            images = x
+        return ops.cast(images, self._pixel_dtype)
+
+    def _with_images(self, x: Any, images: Any) -> Any:
+        """`x`, its perturbed input replaced by `images`."""
+        if self.perturb is not None:
+            return {**x, self.perturb: images}
+        return tree.pack_sequence_as(x, [images]) if tree.is_nested(x) else images
+
+    @property
+    def _pixel_dtype(self) -> str:
+        """Perturbations keep full precision under every policy."""
+        return "float64" if self.variable_dtype == "float64" else "float32"
+
+    def _require_gradient(self, gradient: Any) -> Any:
+        """Returns the gradient of the images, or raises if there is none."""
+        if gradient is None:
+            raise ValueError(
+                "Argument `model` must depend on its input differentiably. Received: "
+                f"{self.model.name!r}, whose loss has no gradient with respect to its "
+                "input (None). Look for casts to integers, argmax, rounding, or "
+                "keras.ops.stop_gradient between the input and the output."
+            )
+        return gradient
+
+    def _update_loss_metric(self, loss: Any, images: Any) -> None:
+        # Under a strategy each replica's loss is its share of the global mean.
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        tracker = keras_internals.loss_tracker(self)
+        tracker.update_state(loss * replicas, sample_weight=ops.shape(images)[0])
+
+    # The stream and `fit`.
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+    ) -> keras.callbacks.History:
+        """Trains the model; takes and returns what `keras.Model.fit` does.
+
+        Each minibatch is replayed `replays` times in a row, and `epochs=N` makes as
+        many updates as natural training, over N / replays passes through the data
+        (logged as `passes`). A second call goes on where the last one stopped.
+
+        Raises:
+            RuntimeError: the model is not compiled.
+            TypeError, ValueError: the data cannot be replayed, or does not fit the
+                model, its loss or `value_range`; raised before the first update.
+        """
+        if not self.compiled:
+            raise RuntimeError(
+                "The model must be compiled before `fit`: call model.compile("
+                "optimizer=..., loss=...) on the adversarial model, not on the one "
+                "inside."
+            )
+        for name, value in (
+            ("batch_size", batch_size),
+            ("steps_per_epoch", steps_per_epoch),
+        ):
+            if value is not None:
+                validation.positive_integer(name, value)
+        validation.positive_integer("epochs", epochs)
+        if validation_split:
+            share = validation.finite_number("validation_split", validation_split)
+            if not 0 < share < 1:
+                raise ValueError(
+                    "Argument `validation_split` must be a number between 0 and 1. "
+                    f"Received: validation_split={validation_split!r}."
+                )
+            if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
+                raise ValueError(
+                    "Argument `validation_split` needs arrays. Received: "
+                    f"{type(x).__name__}. Split the dataset (take and skip), and pass "
+                    "`validation_data`."
+                )
+            if validation_data is None:
+                (x, y, sample_weight), validation_data = minibatches.split_arrays(
+                    (x, y, sample_weight), share
+                )
+        if class_weight is not None and sample_weight is not None:
+            raise ValueError(
+                "Arguments `class_weight` and `sample_weight` cannot be given "
+                "together. Multiply the class weights into `sample_weight`."
+            )
+        source = minibatches.minibatches(
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=shuffle,
+        )
+        self._check_data(source.sample)
+        self._build_for(source.sample)
+        if class_weight is not None:
+            source = minibatches.weighted_by_class(source, class_weight)
+        if steps_per_epoch is None:
+            if source.count is None:
+                raise ValueError(
+                    "Argument `steps_per_epoch` must be given for data of unknown or "
+                    "infinite size. Received: steps_per_epoch=None. Pass the number of "
+                    "updates in an epoch, or apply "
+                    "tf.data.experimental.assert_cardinality(n)."
+                )
+            steps_per_epoch = source.count
+        self._place.update = max(self._place.update, initial_epoch * steps_per_epoch)
+        self._warn_of_few_passes(
+            source.count, (epochs - initial_epoch) * steps_per_epoch
+        )
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        self._prepare(source.sample, rows=-(-(source.rows or 1) // replicas))
+        compiled_steps = self.steps_per_execution
+        self._set_steps_per_execution(_divisor(steps_per_epoch, compiled_steps))
+        try:
+            return super().fit(
+                minibatches.replayed(source, self.replays, self._place.ask),
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=self._with_passes_logged(callbacks, source.count),
+                validation_data=validation_data,
+                shuffle=False,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_steps=validation_steps,
+                validation_batch_size=validation_batch_size or batch_size,
+                validation_freq=validation_freq,
+            )
+        finally:
+            self._place.skip = 0
+            keras_internals.start_at_epoch(self, None)
+            self._set_steps_per_execution(compiled_steps)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Makes one update on one minibatch, as `keras.Model.train_on_batch` does.
+
+        Replaying is the caller's: call it `replays` times with the same minibatch.
+        """
+        if not self.compiled:
+            raise RuntimeError(
+                "The model must be compiled before `train_on_batch`: call "
+                "model.compile(optimizer=..., loss=...) on the adversarial model."
+            )
+        sample = minibatches.as_arrays((x, y))
+        self._check_data(sample)
+        self._build_for(sample)
+        self._prepare(sample, rows=len(tree.flatten(sample)[0]))
+        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes the compiled update, and has it count the place in the data."""
+        if self.train_function is None or force:
+            super().make_train_function(force=True)
+            self.train_function = self._place.counting(self.train_function, self)
+
+    def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
+        """Called before training on minibatches of at most `rows` examples."""
+
+    def _check_data(self, sample: tuple[Any, ...]) -> None:
+        x, y = sample[:2]
+        if self.perturb is None and len(tree.flatten(x)) != 1:
+            raise ValueError(
+                "Argument `perturb` of the model must name the input to perturb, "
+                f"because `x` has several: {list(x) if isinstance(x, dict) else x}. "
+                f"Pass a dict of inputs and {type(self).__name__}(..., perturb=name)."
+            )
+        if self.perturb is not None and (
+            not isinstance(x, dict) or self.perturb not in x
+        ):
+            received = list(x) if isinstance(x, dict) else type(x).__name__
+            raise ValueError(
+                "Argument `x` must be a dict of inputs with the key "
+                f"perturb={self.perturb!r}. Received: {received}."
+            )
+        images = x[self.perturb] if self.perturb is not None else tree.flatten(x)[0]
+        check_images(images, self.value_range, self.model)
+        check_labels(y, self.model, self.loss)
+
+    def build_metrics(self) -> None:
+        """Builds the metrics before the first update, for a backup to be restored."""
+        keras_internals.build_metrics(self, self._batch_spec)
+
+    def _build_for(self, sample: tuple[Any, ...]) -> None:
+        """Builds a model that is not built: only then can a backup be restored."""
+        self._batch_spec = tree.map_structure(
+            lambda a: keras.KerasTensor((None, *np.shape(a)[1:]), str(a.dtype)), sample
+        )
+        if not self.built:
+            with self.distribute_strategy.scope():
+                self(self._with_images(*self._symbolic_inputs()))
+
+    def _symbolic_inputs(self) -> tuple[Any, Any]:
+        x = self._batch_spec[0]
+        images = x[self.perturb] if self.perturb is not None else tree.flatten(x)[0]
+        return x, keras.KerasTensor(images.shape, self._pixel_dtype)
+
+    def _set_steps_per_execution(self, steps: int) -> None:
+        if steps != self.steps_per_execution:
+            self.steps_per_execution = steps
+            self.train_function = None
+            self.test_function = None
+            self.predict_function = None
+
+    def _warn_of_few_passes(self, count: int | None, updates: int) -> None:
+        if count is None or self._warned_of_few_passes:
+            return
+        end = self._place.update + updates
+        if end < count * self.replays:
+            self._warned_of_few_passes = True
+            warnings.warn(
+                f"This run ends after {end} updates, {end / self.replays:g} minibatches"
+                f" of the {count} in the data: with replays={self.replays} it sees "
+                f"{end / self.replays / count:.0%} of them. Train for at least "
+                f"{self.replays} epochs, or lower `replays`.",
+                stacklevel=3,
+            )
+
+    def _with_passes_logged(self, callbacks: Any, count: int | None) -> Any:
+        if count is None:
+            return callbacks
+        passes = _PassesLogger(self._place, count * self.replays)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.callbacks.insert(0, passes)
+            passes.set_model(self)
+            return callbacks
+        return [passes] + (tree.flatten(callbacks) if callbacks else [])
+
+    # The place in the data is saved with the model.
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the place in the data."""
+        super().save_own_variables(store)
+        store["place"] = np.asarray(self._place.ask(), "int64")
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restores the place in the data, if it was saved."""
+        if "place" in store.keys():  # noqa: SIM118 (an HDF5 group, not a dict)
+            seed, update = np.asarray(store["place"])
+            self._place.seed, self._place.update = int(seed), int(update)
+            if self.train_function is not None:
+                self.make_train_function(force=True)  # traced with the old seed
+
+
+class _PassesLogger(keras.callbacks.Callback):
+    """Logs how many passes through the data have been made."""
+
+    def __init__(self, place: Place, updates_a_pass: int) -> None:
+        super().__init__()
+        self._place = place
+        self._updates_a_pass = updates_a_pass
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None:
+            logs["passes"] = self._place.update / self._updates_a_pass
+
+
+def _check_perturb(perturb: Any, model: keras.Model) -> None:
+    if perturb is not None and not isinstance(perturb, str):
+        raise TypeError(
+            "Argument `perturb` must be the name of an input, or None. Received: "
+            f"perturb={perturb!r}."
+        )
+    declared = getattr(model, "inputs", None)
+    if declared is None:
+        return
+    names = [tensor.name for tensor in declared]
+    if perturb is not None and perturb not in names:
+        raise ValueError(
+            f"Argument `perturb` must be one of the model's inputs, {names}. "
+            f"Received: perturb={perturb!r}."
+        )
+    if perturb is None and len(names) > 1:
+        raise ValueError(
+            f"Argument `perturb` must name one of the model's inputs, {names}, because "
+            "there are several. Received: perturb=None."
+        )
+
+
+def _divisor(steps_per_epoch: int, steps_per_execution: int) -> int:
+    """The largest divisor of the steps that is at most `steps_per_execution`."""
+    if steps_per_epoch % steps_per_execution == 0:
+        return steps_per_execution
+    largest = max(
+        d
+        for d in range(1, min(steps_per_execution, steps_per_epoch) + 1)
+        if steps_per_epoch % d == 0
+    )
+    warnings.warn(
+        f"steps_per_execution={steps_per_execution} does not divide the "
+        f"{steps_per_epoch} steps of an epoch, and an execution would overrun it: "
+        f"using {largest}. Choose steps_per_epoch as a multiple of "
+        f"{steps_per_execution} for the full speed "
+        f"({math.ceil(steps_per_epoch / steps_per_execution) * steps_per_execution}, "
+        "say).",
+        stacklevel=3,
+    )
+    return largest

@@ -1,0 +1,100 @@
+"""What a user's training data must be, checked before the first update."""
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_free_adv import validation
+
+SPARSE = "sparse_categorical_crossentropy"
+ONE_HOT = "categorical_crossentropy"
+
+
+def check_images(images: Any, value_range: tuple[float, float], model: Any) -> None:
+    """Raises if `images` are not numeric images on the scale of `value_range`."""
+    images = validation.image_array("x", images)
+    validation.pixels_in_range("x", images, value_range)
+    low, high = value_range
+    if images.size and high - low >= 100 and images.max() <= low + 1.5:
+        warnings.warn(
+            f"The images reach from {images.min():g} to {images.max():g}, but "
+            f"`value_range` is ({low:g}, {high:g}): epsilon on that scale would hide "
+            "them. If they are scaled to [0, 1], pass value_range=(0, 1) and "
+            "epsilon=8 / 255.",
+            stacklevel=4,
+        )
+    expected = _static_shape(getattr(model, "inputs", None))
+    if expected is not None and not _fits(images.shape, expected):
+        raise ValueError(
+            f"Argument `x` must have the shape of the model's input, {expected}. "
+            f"Received: shape {images.shape}."
+        )
+
+
+def check_labels(labels: Any, model: keras.Model, loss: Any) -> None:
+    """Raises if `labels` do not fit a single-output classifier and its loss."""
+    if labels is None:
+        raise ValueError(
+            "Argument `y` must be given: adversarial training follows the loss of the "
+            "true labels. Received: y=None. Pass labels, or a dataset of "
+            "(images, labels)."
+        )
+    kind = _kind_of(loss)
+    if not isinstance(labels, np.ndarray) or kind is None:
+        return
+    if labels.dtype.kind not in "fiub":
+        raise TypeError(
+            "Argument `y` must hold numbers: class numbers or one-hot rows. Received "
+            f"dtype {labels.dtype}. Number the classes, for example with "
+            "np.unique(y, return_inverse=True)[1]."
+        )
+    outputs = getattr(model, "output_shape", None)
+    classes = outputs[-1] if isinstance(outputs, tuple) and len(outputs) == 2 else None
+    sparse_shape = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
+    if kind == SPARSE and classes is not None:
+        if not sparse_shape:
+            raise ValueError(
+                f"Argument `y` must hold one class number an example, shape "
+                f"({len(labels)},), for the loss {SPARSE!r}. Received: shape "
+                f"{labels.shape}. For one-hot labels compile with loss={ONE_HOT!r}."
+            )
+        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+            raise ValueError(
+                f"Argument `y` must hold class numbers from 0 to {classes - 1}: the "
+                f"model has {classes} outputs. Received: numbers from "
+                f"{labels.min():g} to {labels.max():g}."
+            )
+    if kind == ONE_HOT and classes is not None and labels.shape[1:] != (classes,):
+        raise ValueError(
+            f"Argument `y` must hold one-hot rows, shape ({len(labels)}, {classes}), "
+            f"for the loss {ONE_HOT!r}. Received: shape {labels.shape}. For class "
+            f"numbers compile with loss={SPARSE!r}."
+        )
+
+
+def _kind_of(loss: Any) -> str | None:
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy) or loss == SPARSE:
+        return SPARSE
+    if isinstance(loss, keras.losses.CategoricalCrossentropy) or loss == ONE_HOT:
+        return ONE_HOT
+    return None
+
+
+def _static_shape(inputs: Any) -> tuple[Any, ...] | None:
+    if not isinstance(inputs, list) or len(inputs) != 1:
+        return None
+    return tuple(inputs[0].shape)
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[Any, ...]) -> bool:
+    if len(shape) != len(expected):
+        # Keras itself adds or drops a last axis of size one.
+        longer, shorter = sorted((shape, expected), key=len, reverse=True)
+        if len(longer) != len(shorter) + 1 or longer[-1] != 1:
+            return False
+        shape, expected = shape[: len(shorter)], expected[: len(shorter)]
+    return all(
+        e is None or s == e for s, e in zip(shape[1:], expected[1:], strict=True)
+    )

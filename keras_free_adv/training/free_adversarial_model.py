@@ -1,0 +1,141 @@
+"""Free adversarial training: one gradient for the weights and for delta."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops, tree
+
+from keras_free_adv import geometry
+from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv.training.perturbation import Perturbation
+
+
+@keras.saving.register_keras_serializable("keras_free_adv")
+class FreeAdversarialModel(AdversarialModel):
+    """Trains a Keras classifier to be robust, for the cost of natural training.
+
+    The backward pass that updates the weights also gives the gradient for a
+    perturbation delta, which persists from update to update. Each minibatch is
+    replayed m times in a row, and the number of passes through the data is divided by
+    m. At every update, with both gradients taken at the same point:
+
+        g_theta, g_delta = grad loss(clip(x + delta), y, theta)
+        theta <- theta - lr * g_theta                        # the compiled optimizer
+        delta <- clip(delta + step_size * sign(g_delta), -epsilon, epsilon)
+
+    Reference: Shafahi et al., "Adversarial Training for Free!", NeurIPS 2019,
+    Algorithm 1 (arXiv 1904.12843).
+
+    Args:
+        model: the classifier, any `keras.Model` that trains with plain `fit`.
+        epsilon: radius of the perturbation ball, on the pixel scale: 8 / 255 for
+            images in [0, 1], 8 for images in 0..255.
+        replays: how often each minibatch is used in a row (m in the paper).
+        step_size: length of an ascent step, on the pixel scale; epsilon by default.
+        norm: "linf", or "l2" (of each example).
+        value_range: lowest and highest pixel value.
+        perturb: name of the input that delta belongs to, when the model takes a dict
+            of inputs.
+        **kwargs: of `keras.Model`.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range, or `model` cannot be
+            trained through a wrapper.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(10, activation="softmax")])
+    >>> model = FreeAdversarialModel(network, epsilon=0.1, replays=2)
+    >>> model.compile("sgd", "sparse_categorical_crossentropy")
+    >>> images, labels = np.random.rand(64, 8, 8, 1), np.random.randint(0, 10, 64)
+    >>> history = model.fit(images, labels, epochs=2, verbose=0)
+    >>> model.delta.shape
+    (1, 32, 8, 8, 1)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        epsilon: float,
+        *,
+        replays: int = 8,
+        step_size: float | None = None,
+        norm: str = "linf",
+        value_range: tuple[float, float] = (0.0, 1.0),
+        perturb: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            epsilon,
+            replays=replays,
+            step_size=epsilon if step_size is None else step_size,
+            norm=norm,
+            value_range=value_range,
+            perturb=perturb,
+            **kwargs,
+        )
+        self._perturbation = Perturbation()
+
+    @property
+    def delta(self) -> np.ndarray | None:
+        """The perturbation now, `[replicas, B, ...]`, or None before training."""
+        return self._perturbation.value()
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One update of the weights and of delta, from one gradient."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        images = self._images_of(x)
+        count = ops.shape(images)[0]
+        delta = self._perturbation.read(count)
+
+        with tf.GradientTape() as tape:
+            tape.watch(delta)
+            perturbed = ops.clip(images + delta, *self.value_range)
+            y_pred = self(self._with_images(x, perturbed), training=True)
+            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        g_theta, g_delta = tape.gradient(scaled_loss, (weights, delta))
+
+        self.optimizer.apply_gradients(zip(g_theta, weights, strict=True))
+        self._perturbation.write(
+            geometry.ascend(
+                delta,
+                self._require_gradient(g_delta),
+                step_size=self.step_size,
+                epsilon=self.epsilon,
+                norm=self.norm,
+            ),
+            count,
+        )
+        self._update_loss_metric(loss, images)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
+        x = sample[0]
+        images = x[self.perturb] if self.perturb is not None else tree.flatten(x)[0]
+        shape = np.shape(images)[1:]
+        new = self._perturbation.make_room(
+            rows, shape, self._pixel_dtype, self.distribute_strategy
+        )
+        if new:
+            self.train_function = None  # it was traced with the old variable
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "replays": self.replays}
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves delta of every replica, and the place in the data."""
+        super().save_own_variables(store)
+        if self.delta is not None:
+            store["delta"] = self.delta
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restores delta, now or as soon as training needs it, and the place."""
+        super().load_own_variables(store)
+        if "delta" in store.keys():  # noqa: SIM118 (an HDF5 group, not a dict)
+            self._perturbation.restore(np.asarray(store["delta"]))

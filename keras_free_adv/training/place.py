@@ -1,0 +1,47 @@
+"""The model's place in its training data."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+class Place:
+    """Which update of the stream comes next.
+
+    Together with the seed it says which minibatch, and which of its replays, that
+    is. It belongs to the model, outlives a `fit`, and is saved with the model.
+    """
+
+    def __init__(self) -> None:
+        # As Keras' own generators do, so that keras.utils.set_random_seed holds.
+        self.seed = random.randint(1, 2**31 - 1)
+        self.update = 0
+        self.skip = 0
+
+    def ask(self) -> tuple[int, int]:
+        """Returns (seed, number of the next update)."""
+        return self.seed, self.update
+
+    def counting(self, train_function: Callable, model: Any) -> Callable:
+        """Wraps a Keras train function so that it counts the updates of a stream.
+
+        While `skip` is above zero, updates that a restored backup already made in
+        this epoch are passed over.
+        """
+
+        def counted(iterator: Any) -> Any:
+            streamed = isinstance(
+                iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)
+            )
+            if not streamed:  # train_on_batch, where the caller replays
+                return train_function(iterator)
+            if self.skip > 0:
+                self.skip -= model.steps_per_execution
+                return model.get_metrics_result()
+            logs = train_function(iterator)
+            self.update += model.steps_per_execution
+            return logs
+
+        return counted

@@ -1,0 +1,162 @@
+"""Checks of what a user passes, made before any work starts.
+
+Every message names the argument, says what was expected and what came, and how to
+mend it.
+"""
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+# Images may leave `value_range` by this share of its width: resizing and colour
+# augmentation overshoot a little, a wrong pixel scale overshoots a lot.
+RANGE_TOLERANCE = 0.01
+
+
+def finite_number(name: str, value: Any, expected: str = "a finite number") -> float:
+    """Returns `value` as a float, or raises if it is no finite real number."""
+    is_number = isinstance(value, (numbers.Real, np.number)) or (
+        isinstance(value, np.ndarray) and value.ndim == 0
+    )
+    if not is_number or isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"Argument `{name}` must be {expected}. "
+            f"Received: {name}={value!r} (of type {type(value).__name__})."
+        )
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(
+            f"Argument `{name}` must be {expected}. Received: {name}={value!r}."
+        )
+    return number
+
+
+def positive_number(name: str, value: Any, remedy: str = "") -> float:
+    """Returns `value` as a float, or raises if it is not above zero."""
+    number = finite_number(name, value, "a finite number above zero")
+    if number <= 0:
+        raise ValueError(
+            f"Argument `{name}` must be a finite number above zero. "
+            f"Received: {name}={value!r}. {remedy}".rstrip()
+        )
+    return number
+
+
+def positive_integer(name: str, value: Any, remedy: str = "") -> int:
+    """Returns `value` as an int, or raises if it is no whole number above zero."""
+    whole = isinstance(value, (numbers.Integral, np.integer)) and not isinstance(
+        value, (bool, np.bool_)
+    )
+    if not whole or int(value) < 1:
+        error = ValueError if isinstance(value, numbers.Real) else TypeError
+        raise error(
+            f"Argument `{name}` must be a whole number, 1 or more. "
+            f"Received: {name}={value!r}. {remedy}".rstrip()
+        )
+    return int(value)
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Returns `value`, or raises if it is neither True nor False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"Argument `{name}` must be True or False. Received: {name}={value!r} "
+            f"(of type {type(value).__name__})."
+        )
+    return bool(value)
+
+
+def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """Returns `value`, or raises if it is none of `choices`."""
+    choices = list(choices)
+    if not any(value is choice or value == choice for choice in choices):
+        raise ValueError(
+            f"Argument `{name}` must be one of {choices}. Received: {name}={value!r}."
+        )
+    return value
+
+
+def pixel_range(value_range: Any) -> tuple[float, float]:
+    """Returns `value_range` as two floats, low below high."""
+    try:
+        low, high = value_range
+    except (TypeError, ValueError):
+        raise ValueError(
+            "Argument `value_range` must be a pair (lowest pixel value, highest pixel "
+            "value), such as (0, 1) or (0, 255). Received: "
+            f"value_range={value_range!r}."
+        ) from None
+    low = finite_number("value_range[0]", low)
+    high = finite_number("value_range[1]", high)
+    if not low < high:
+        raise ValueError(
+            "Argument `value_range` must be a pair (low, high) with low below high. "
+            f"Received: value_range={value_range!r}."
+        )
+    return low, high
+
+
+def ball_radius(epsilon: Any, value_range: tuple[float, float], norm: str) -> float:
+    """Returns `epsilon` as a float, checked against the pixel scale.
+
+    An L-infinity ball wider than the range holds every image; almost always it
+    means that epsilon is on another pixel scale than the images.
+    """
+    radius = positive_number(
+        "epsilon", epsilon, "For 8-bit images scaled to [0, 1] pass epsilon=8 / 255."
+    )
+    low, high = value_range
+    if norm == "linf" and radius > high - low:
+        raise ValueError(
+            "Argument `epsilon` must not exceed the width of `value_range`. Received: "
+            f"epsilon={epsilon!r}, value_range=({low:g}, {high:g}). For 8-bit images "
+            "scaled to [0, 1] pass epsilon=8 / 255; for images in 0..255 pass "
+            "value_range=(0, 255)."
+        )
+    return radius
+
+
+def image_array(name: str, images: Any) -> np.ndarray:
+    """Returns `images` as a numeric NumPy array with a batch axis, or raises."""
+    array = np.asarray(images)
+    if array.dtype.kind not in "fiub" and "float" not in array.dtype.name:
+        raise TypeError(
+            f"Argument `{name}` must hold numbers (pixels). Received an array of "
+            f"dtype {array.dtype}. Decode or vectorize the data first: free "
+            "adversarial training perturbs numeric inputs."
+        )
+    if array.ndim < 2:
+        raise ValueError(
+            f"Argument `{name}` must have a batch axis and at least one more, such as "
+            f"(batch, height, width, channels). Received: shape {array.shape}. For a "
+            "single image pass image[np.newaxis]."
+        )
+    return array
+
+
+def pixels_in_range(
+    name: str, images: np.ndarray, value_range: tuple[float, float]
+) -> None:
+    """Raises if pixels are not finite, or lie clearly outside `value_range`."""
+    if images.size == 0:
+        return
+    lowest, highest = float(images.min()), float(images.max())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError(
+            f"Argument `{name}` must hold finite pixel values. Received NaN or "
+            "infinite values; find them with np.isfinite(images)."
+        )
+    low, high = value_range
+    slack = RANGE_TOLERANCE * (high - low)
+    if lowest < low - slack or highest > high + slack:
+        raise ValueError(
+            f"Argument `{name}` must lie in `value_range`. Received pixels from "
+            f"{lowest:g} to {highest:g} with value_range=({low:g}, {high:g}). Pass "
+            "the range your images have, with epsilon on the same scale: "
+            "value_range=(0, 255) and epsilon=8 for 8-bit images, or divide the "
+            "images by 255. Standardize inside the model (a Normalization or "
+            "Rescaling layer), not before it."
+        )

@@ -1,0 +1,11 @@
+"""Image classifiers for robustness work: pixels in, logits out.
+
+Every model takes pixels in `value_range`, normalizes inside (after the
+perturbation), and returns logits.
+"""
+
+from keras_free_adv.zoo.fused_batch_normalization import FusedBatchNormalization
+from keras_free_adv.zoo.preact_resnet import preact_resnet18
+from keras_free_adv.zoo.small_cnn import small_cnn
+
+__all__ = ["FusedBatchNormalization", "preact_resnet18", "small_cnn"]

@@ -1,0 +1,193 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+
+from keras_free_adv import BackupAndRestore, FreeAdversarialModel, PGDAdversarialModel
+from tests.conftest import from_logits, small_images, small_network
+
+pytestmark = pytest.mark.filterwarnings("ignore:This run ends after")
+
+# Trains eight epochs; with `die` it kills itself after that epoch's backup.
+PROGRAM = textwrap.dedent(
+    """
+    import os, signal, sys, warnings
+    warnings.simplefilter("ignore")
+    import keras, numpy as np, tensorflow as tf
+    import keras_free_adv
+    from keras_free_adv import BackupAndRestore
+    from tests.conftest import from_logits, small_images, small_network
+
+    folder, out, method, freq, die = sys.argv[1:]
+    tf.config.experimental.enable_op_determinism()
+    # The second start has another seed: the backup must bring its own.
+    keras.utils.set_random_seed(2 if die == "second" else 1)
+    network = keras.Sequential([
+        keras.Input((6, 6, 1)), keras.layers.Conv2D(4, 3),
+        keras.layers.BatchNormalization(), keras.layers.ReLU(),
+        keras.layers.Dropout(0.2, seed=3),
+        keras.layers.Flatten(), keras.layers.Dense(3)])
+    model = {
+        "free": lambda: keras_free_adv.FreeAdversarialModel(network, 0.1, replays=4),
+        "pgd": lambda: keras_free_adv.PGDAdversarialModel(network, 0.1, steps=2),
+    }[method]()
+    model.compile(keras.optimizers.Adam(0.01), from_logits(), metrics=["accuracy"])
+    images, labels = small_images(43)
+
+    class Die(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.batches = 0
+        def on_epoch_end(self, epoch, logs=None):
+            if die == "first" and freq == "epoch" and epoch == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+        def on_train_batch_end(self, batch, logs=None):
+            self.batches += 1
+            if die == "first" and freq != "epoch" and self.batches == 27:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        folder + "/best.keras", monitor="loss", save_best_only=True)
+    stopping = keras.callbacks.EarlyStopping(
+        monitor="loss", patience=50, restore_best_weights=False)
+    backup = BackupAndRestore(
+        folder + "/backup", save_freq=freq if freq == "epoch" else int(freq))
+    history = model.fit(images, labels, batch_size=8, epochs=8, verbose=0,
+                        callbacks=[checkpoint, stopping, backup, Die()])
+    assert not os.path.exists(folder + "/backup")
+    arrays = {f"weight{i}": w for i, w in enumerate(model.get_weights())}
+    arrays |= {f"opt{i}": v.numpy() for i, v in enumerate(model.optimizer.variables)}
+    arrays |= {f"history_{k}": v for k, v in history.history.items()}
+    if method == "free":
+        arrays["delta"] = model.delta
+    np.savez(out, best=[checkpoint.best, stopping.best], wait=stopping.wait,
+             epoch=history.epoch, place=model._place.ask(), **arrays)
+    """
+)
+
+
+def run(tmp_path, name, method, freq, die):
+    folder = tmp_path / name.split(":")[0]
+    folder.mkdir(exist_ok=True)
+    out = tmp_path / f"{name.replace(':', '-')}.npz"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder), str(out), method, freq, die],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ended, out
+
+
+@pytest.mark.parametrize(
+    ("method", "freq"), [("free", "epoch"), ("pgd", "epoch"), ("free", "5")]
+)
+def test_a_run_killed_and_started_again_ends_with_the_same_bits(tmp_path, method, freq):
+    killed, _ = run(tmp_path, "run:1", method, freq, "first")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again, resumed = run(tmp_path, "run:2", method, freq, "second")
+    assert again.returncode == 0, again.stderr
+    whole, straight = run(tmp_path, "whole", method, freq, "never")
+    assert whole.returncode == 0, whole.stderr
+    resumed, straight = np.load(resumed), np.load(straight)
+    assert set(resumed) == set(straight)
+    for name in straight:
+        np.testing.assert_array_equal(resumed[name], straight[name], err_msg=name)
+
+
+def test_keras_own_callback_restores_delta_and_the_place_too(tmp_path):
+    images, labels = small_images(40)
+
+    def fit(folder, stops=None, **kwargs):
+        keras.utils.set_random_seed(5)
+        model = FreeAdversarialModel(small_network(), 0.1, replays=4)
+        model.compile("adam", from_logits())
+        callbacks = [keras.callbacks.BackupAndRestore(folder)]
+        if stops:
+            callbacks.append(stops)
+        with contextlib.suppress(KeyboardInterrupt):
+            model.fit(
+                images, labels, batch_size=8, epochs=6, verbose=0, callbacks=callbacks
+            )
+        return model
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    fit(tmp_path / "a", Stop())
+    resumed, straight = fit(tmp_path / "a"), fit(tmp_path / "b")
+    np.testing.assert_array_equal(resumed.delta, straight.delta)
+    assert int(resumed.optimizer.iterations) == 30
+
+
+def interrupted(model, folder, at_epoch, **fit):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == at_epoch:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(callbacks=[BackupAndRestore(folder), Stop()], verbose=0, **fit)
+
+
+def test_a_plain_keras_model_goes_on_at_its_epoch(tmp_path):
+    images, labels = small_images(16)
+    data = {"x": images, "y": labels, "epochs": 5}
+    model = small_network()
+    model.compile("sgd", from_logits())
+    interrupted(model, tmp_path / "backup", 2, **data)
+    again = small_network()
+    again.compile("sgd", from_logits())
+    backup = BackupAndRestore(tmp_path / "backup")
+    assert backup.epoch == 2
+    history = again.fit(**data, callbacks=[backup], verbose=0)
+    assert history.epoch == [0, 1, 2, 3, 4]
+    assert len(history.history["loss"]) == 5
+    assert not (tmp_path / "backup").exists()
+    # A second fit starts at its own beginning.
+    assert again.fit(**data, verbose=0).epoch == [0, 1, 2, 3, 4]
+
+
+def test_a_half_written_backup_is_ignored(tmp_path):
+    folder = tmp_path / "backup"
+    images, labels = small_images(16)
+    model = small_network()
+    model.compile("sgd", from_logits())
+    interrupted(model, folder, 2, x=images, y=labels, epochs=5)
+    half = folder / ".backup-9-half"
+    half.mkdir()
+    (half / "model.weights.h5").write_bytes(b"half")
+    assert BackupAndRestore(folder).epoch == 2
+
+
+def test_a_backup_of_another_model_is_refused(tmp_path):
+    images, labels = small_images(16)
+    model = PGDAdversarialModel(small_network(), 0.1, steps=1)
+    model.compile("sgd", from_logits())
+    interrupted(model, tmp_path / "b", 1, x=images, y=labels, epochs=5)
+    other = PGDAdversarialModel(small_network(classes=5), 0.1, steps=1)
+    other.compile("sgd", from_logits())
+    with pytest.raises(ValueError, match="does not fit this model"):
+        other.fit(
+            images, labels, callbacks=[BackupAndRestore(tmp_path / "b")], verbose=0
+        )
+
+
+def test_backups_can_be_kept(tmp_path):
+    images, labels = small_images(16)
+    model = small_network()
+    model.compile("sgd", from_logits())
+    backup = BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
+    model.fit(images, labels, epochs=2, callbacks=[backup], verbose=0)
+    assert backup.epoch == 2
+    assert len(list((tmp_path / "b").iterdir())) == 1

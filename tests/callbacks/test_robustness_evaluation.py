@@ -1,0 +1,92 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_free_adv import (
+    FreeAdversarialModel,
+    PGDAttack,
+    RobustnessEvaluation,
+    evaluate_robustness,
+)
+from tests.conftest import from_logits, small_images, small_network
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This run ends after"),
+    pytest.mark.filterwarnings("ignore:Only .* examples were evaluated"),
+]
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_logs_what_an_evaluation_after_the_epoch_finds(adversarial):
+    images, labels = small_images(40)
+    network = small_network()
+    model = FreeAdversarialModel(network, 0.1, replays=2) if adversarial else network
+    model.compile("sgd", from_logits())
+    attack = PGDAttack(0.05, steps=2, seed=0)
+    robust = RobustnessEvaluation((images, labels), attack)
+    history = model.fit(images, labels, epochs=3, callbacks=[robust], verbose=0)
+    logged = history.history["val_pgd2_accuracy"]
+    assert len(logged) == 3
+    last = evaluate_robustness(network, (images, labels), attack, verbose=0)
+    assert logged[-1] == last.accuracy["pgd2"]
+
+
+def test_every_so_many_epochs_and_a_prefix():
+    images, labels = small_images(16)
+    model = small_network()
+    model.compile(keras.optimizers.SGD(0.5), from_logits())
+    calls = []
+
+    class Counted(RobustnessEvaluation):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            calls.append(dict(self._last))
+
+    robust = Counted(
+        (images, labels), PGDAttack(0.05, steps=1), every=2, prefix="robust_"
+    )
+    history = model.fit(images, labels, epochs=5, callbacks=[robust], verbose=0)
+    assert len(history.history["robust_pgd1_accuracy"]) == 4
+    assert calls[0] == {}
+    assert calls[1] == calls[2]
+
+
+def test_a_checkpoint_that_comes_after_can_monitor_it(tmp_path):
+    images, labels = small_images(16)
+    model = small_network()
+    model.compile("sgd", from_logits())
+    saved = tmp_path / "best.keras"
+    model.fit(
+        images,
+        labels,
+        callbacks=[
+            RobustnessEvaluation((images, labels), PGDAttack(0.05, steps=1)),
+            keras.callbacks.ModelCheckpoint(
+                saved, monitor="val_pgd1_accuracy", mode="max", save_best_only=True
+            ),
+        ],
+        verbose=0,
+    )
+    assert saved.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Can save best model only")
+@pytest.mark.filterwarnings("ignore:Early stopping conditioned")
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_a_callback_that_comes_too_early_is_named_at_the_start(adversarial):
+    images, labels = small_images(16)
+    model = small_network()
+    if adversarial:
+        model = FreeAdversarialModel(model, 0.1, replays=1)
+    model.compile("sgd", from_logits())
+    with pytest.warns(UserWarning, match="EarlyStopping monitors 'val_pgd1_accuracy'"):
+        model.fit(
+            images,
+            labels,
+            callbacks=[
+                keras.callbacks.EarlyStopping(monitor="val_pgd1_accuracy", mode="max"),
+                RobustnessEvaluation((images, labels), PGDAttack(0.05, steps=1)),
+            ],
+            verbose=0,
+        )
+    assert np.isfinite(model.get_weights()[0]).all()

@@ -1,0 +1,163 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_free_adv import PGDAttack, evaluate_robustness, paper_attacks
+from keras_free_adv.evaluation import survivors
+from tests.conftest import small_images, small_network
+from tests.training.test_cost import Batches
+
+pytestmark = pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A natural network that an attack breaks in part, and its data."""
+    keras.utils.set_random_seed(0)
+    images, labels = small_images(150)
+    images[:, :3, :3, 0] = labels[:, None, None] / 2 * 0.4 + 0.3 * images[:, :3, :3, 0]
+    network = small_network()
+    network.compile(
+        keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(True)
+    )
+    network.fit(images, labels, epochs=30, verbose=0)
+    return network, images, labels
+
+
+def attack(**settings):
+    return PGDAttack(0.08, steps=4, seed=5, **settings)
+
+
+def test_robust_means_that_neither_nothing_nor_any_restart_fools_the_model(trained):
+    """Against restarts run one by one, on everything, in the test."""
+    network, images, labels = trained
+    report = evaluate_robustness(
+        network, (images, labels), [attack(restarts=4, name="many")], verbose=0
+    )
+    natural = network(images).numpy().argmax(1) == labels
+    np.testing.assert_array_equal(report.robust["natural"], natural)
+    assert report.accuracy["natural"] == natural.mean()
+
+    whole = attack(restarts=4)
+    adversarial = np.asarray(whole(images, labels, model=network))
+    robust = natural & (network(adversarial).numpy().argmax(1) == labels)
+    np.testing.assert_array_equal(report.robust["many"], robust)
+    assert 0.05 < report.accuracy["many"] < report.accuracy["natural"]
+
+
+def test_results_do_not_depend_on_batching(trained):
+    network, images, labels = trained
+    datasets = [
+        ((images, labels), {}),
+        ((images, labels), {"batch_size": 7}),
+        (tf.data.Dataset.from_tensor_slices((images, labels)).batch(32), {}),
+        (
+            tf.data.Dataset.from_tensor_slices((images, labels)).batch(32),
+            {"batch_size": 50},
+        ),
+        (Batches(images, labels, 40), {}),
+    ]
+    first, *others = [
+        evaluate_robustness(network, data, attack(restarts=3), verbose=0, **settings)
+        for data, settings in datasets
+    ]
+    for other in others:
+        for name in first.robust:
+            np.testing.assert_array_equal(first.robust[name], other.robust[name])
+
+
+def test_a_restart_attacks_only_the_examples_still_standing(trained, monkeypatch):
+    network, images, labels = trained
+    sizes = {}
+    run_restart = PGDAttack.run_restart
+
+    def counted(self, model, view, images, labels, ids, number):
+        sizes.setdefault(number, []).append(len(ids))
+        return run_restart(self, model, view, images, labels, ids, number)
+
+    monkeypatch.setattr(survivors.Attack, "run_restart", counted)
+    report = evaluate_robustness(
+        network, (images, labels), attack(restarts=3), batch_size=16, verbose=0
+    )
+    assert sum(sizes[0]) == report.robust["natural"].sum()
+    assert sum(sizes[0]) > sum(sizes[1]) >= sum(sizes[2])
+    assert sum(sizes[2]) >= report.robust["pgd4x3"].sum()
+    for batches in sizes.values():  # full batches, but for the last
+        assert set(batches[:-1]) <= {16}
+
+
+def test_worst_case_is_over_all_attacks(trained):
+    network, images, labels = trained
+    one, other = attack(name="a"), PGDAttack(0.3, norm="l2", steps=4, seed=1, name="b")
+    report = evaluate_robustness(network, (images, labels), [one, other], verbose=0)
+    both = report.robust["a"] & report.robust["b"]
+    assert report.worst_case == both.mean()
+
+
+def test_max_examples_takes_the_first(trained):
+    network, images, labels = trained
+    report = evaluate_robustness(
+        network, (images, labels), attack(), max_examples=33, verbose=0
+    )
+    whole = evaluate_robustness(network, (images, labels), attack(), verbose=0)
+    assert report.examples == 33
+    np.testing.assert_array_equal(report.robust["pgd4"], whole.robust["pgd4"][:33])
+
+
+def test_the_report_as_text_markdown_and_json(trained):
+    network, images, labels = trained
+    report = evaluate_robustness(network, (images, labels), attack(), verbose=0)
+    natural = f"{report.accuracy['natural']:.2%}"
+    assert natural in str(report)
+    assert "| natural | " + natural in report.to_markdown()
+    read = json.loads(report.to_json())
+    assert read["schema_version"] == 1
+    assert read["accuracy"] == report.accuracy
+    assert read["threat_models"]["pgd4"]["epsilon"] == 0.08
+    assert read["threat_models"]["pgd4"]["seed"] == 5
+    assert read["threat_models"]["pgd4"]["logits"] == "logits"
+    assert np.sum(read["robust"]["pgd4"]) == report.robust["pgd4"].sum()
+    assert set(report.seconds) == {"natural", "pgd4"}
+
+
+def test_a_progress_bar_ends_full(trained, capsys):
+    network, images, labels = trained
+    evaluate_robustness(network, (images, labels), attack())
+    assert "150/150" in capsys.readouterr().out
+
+
+def test_few_examples_are_said_out_loud(trained):
+    network, images, labels = trained
+    with pytest.warns(UserWarning, match="Only 20 examples"):
+        report = evaluate_robustness(
+            network, (images[:20], labels[:20]), attack(), verbose=0
+        )
+    assert len(report.warnings) == 1
+
+
+def test_an_attack_that_fails_at_an_epsilon_over_the_whole_range_is_doubted():
+    inputs = keras.Input((6, 6, 1))
+    flat = keras.layers.Flatten()(inputs)
+    # Rounds, with a gradient that is zero in float32 almost everywhere.
+    stepped = keras.ops.sigmoid(1e5 * (flat - 0.5))
+    network = keras.Model(inputs, keras.layers.Dense(3)(stepped))
+    images, _ = small_images(120)
+    labels = network(images).numpy().argmax(1)
+    blind = PGDAttack(1.0, steps=2, random_start=False)
+    with pytest.warns(UserWarning, match="covers the whole pixel range"):
+        evaluate_robustness(network, (images, labels), blind, verbose=0)
+
+
+def test_the_papers_attacks():
+    cifar = paper_attacks("cifar10")
+    assert [a.name for a in cifar] == ["pgd20", "pgd100", "cw100", "pgd20x10"]
+    assert {(a.epsilon, a.step_size, a.keep) for a in cifar} == {
+        (8 / 255, 2 / 255, "last")
+    }
+    imagenet = paper_attacks("imagenet")
+    assert [a.name for a in imagenet] == ["pgd10", "pgd50", "pgd100"]
+    assert {(a.epsilon, a.step_size) for a in imagenet} == {(4 / 255, 1 / 255)}
+    assert [a.name for a in paper_attacks("cifar100")] == ["pgd20", "pgd100"]

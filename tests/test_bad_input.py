@@ -1,0 +1,428 @@
+"""Mistakes users make: each is refused before any training step, with a remedy.
+
+Every entry gives the call, and what the message must name: the argument, what came,
+and what to do.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from keras_free_adv import (
+    BackupAndRestore,
+    FreeAdversarialModel,
+    PGDAdversarialModel,
+    PGDAttack,
+    RobustnessEvaluation,
+    datasets,
+    evaluate_robustness,
+    paper_attacks,
+    replay,
+    zoo,
+)
+from tests.conftest import from_logits, small_images, small_network
+
+IMAGES, LABELS = small_images(16)
+LIST = [PGDAttack(0.1)]
+
+
+@dataclass
+class WithPreprocessor:
+    """Stands for a KerasHub task: a Keras model with a preprocessor attached."""
+
+    preprocessor: Any
+
+
+class OwnStep(keras.Model):
+    def train_step(self, data):
+        return {}
+
+
+class OwnLoss(keras.Model):
+    def compute_loss(self, *args, **kwargs):
+        return 0.0
+
+
+def task_with_preprocessor():
+    network = small_network()
+    object.__setattr__(network, "preprocessor", WithPreprocessor(1))
+    return network
+
+
+def wrapped(epsilon=0.1, network=None, **kwargs):
+    return FreeAdversarialModel(network or small_network(), epsilon, **kwargs)
+
+
+def compiled(model=None, loss=None, **kwargs):
+    model = model or wrapped(replays=1)
+    model.compile("sgd", loss or from_logits(), **kwargs)
+    return model
+
+
+def fit(x=IMAGES, y=LABELS, model=None, loss=None, **kwargs):
+    model = compiled(model, loss)
+    updates = model.optimizer.iterations
+    try:
+        model.fit(x, y, verbose=0, **kwargs)
+    finally:
+        assert int(updates) == 0, "an update was made"
+
+
+def dataset(*parts, batch=8):
+    data = tf.data.Dataset.from_tensor_slices(parts if len(parts) > 1 else parts[0])
+    return data.batch(batch) if batch else data
+
+
+class NoLabels(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        return IMAGES[:8]
+
+
+def without_gradient():
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Lambda(lambda x: tf.cast(tf.cast(x, tf.int32), tf.float32))(inputs)
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def two_inputs():
+    image, extra = keras.Input((6, 6, 1), name="image"), keras.Input((2,), name="extra")
+    joined = layers.Concatenate()([layers.Flatten()(image), extra])
+    return keras.Model({"image": image, "extra": extra}, layers.Dense(3)(joined))
+
+
+def attack(images=IMAGES, labels=LABELS, model="default", **settings):
+    model = small_network() if model == "default" else model
+    kwargs = {} if model is None else {"model": model}
+    return PGDAttack(0.1, **settings)(images, labels, **kwargs)
+
+
+def evaluate(data=(IMAGES, LABELS), attacks=LIST, **kwargs):
+    return evaluate_robustness(small_network(), data, attacks, verbose=0, **kwargs)
+
+
+WITH_NAN = np.where(np.arange(16)[:, None, None, None] == 3, np.nan, IMAGES)
+
+MISTAKES = {
+    # The model.
+    "epsilon negative": (lambda: wrapped(-0.1), "`epsilon`.*above zero.*-0.1.*8 / 255"),
+    "epsilon zero": (lambda: wrapped(0), "`epsilon`.*above zero.*epsilon=0"),
+    "epsilon NaN": (lambda: wrapped(float("nan")), "`epsilon`.*finite.*nan"),
+    "epsilon infinite": (lambda: wrapped(float("inf")), "`epsilon`.*finite.*inf"),
+    "epsilon text": (lambda: wrapped("8/255"), "`epsilon`.*number.*'8/255'.*str"),
+    "epsilon on 0-255": (lambda: wrapped(8), "`epsilon`.*width.*epsilon=8.*8 / 255"),
+    "replays zero": (lambda: wrapped(replays=0), "`replays`.*1 or more.*replays=0"),
+    "replays 2.5": (lambda: wrapped(replays=2.5), "`replays`.*whole.*replays=2.5"),
+    "replays True": (lambda: wrapped(replays=True), "`replays`.*whole.*True"),
+    "step_size zero": (lambda: wrapped(step_size=0), "`step_size`.*above.*step_size=0"),
+    "unknown norm": (lambda: wrapped(norm="l1"), r"`norm`.*\['linf', 'l2'\].*'l1'"),
+    "range reversed": (
+        lambda: wrapped(value_range=(1, 0)),
+        r"`value_range`.*low below high.*\(1, 0\)",
+    ),
+    "range a number": (
+        lambda: wrapped(value_range=255),
+        r"`value_range`.*pair.*value_range=255",
+    ),
+    "model a layer": (
+        lambda: FreeAdversarialModel(layers.Dense(3), 0.1),
+        "`model`.*keras.Model.*Dense.*Sequential",
+    ),
+    "model a class": (
+        lambda: FreeAdversarialModel(keras.Model, 0.1),
+        "`model`.*must be a keras.Model",
+    ),
+    "own train_step": (
+        lambda: wrapped(network=OwnStep()),
+        "`model`.*`train_step`.*OwnStep.*pass the network inside",
+    ),
+    "own compute_loss": (
+        lambda: wrapped(network=OwnLoss()),
+        "`model`.*`compute_loss`.*OwnLoss",
+    ),
+    "wrapped twice": (
+        lambda: wrapped(network=wrapped()),
+        "`model`.*`train_step`.*FreeAdversarialModel",
+    ),
+    "preprocessor attached": (
+        lambda: wrapped(network=task_with_preprocessor()),
+        "`model`.*preprocessor attached.*preprocessor=None",
+    ),
+    "integer input": (
+        lambda: wrapped(
+            network=keras.Sequential(
+                [keras.Input((4,), dtype="int32"), layers.Dense(3)]
+            )
+        ),
+        "`model`.*floats.*int32.*float32",
+    ),
+    "several inputs, none named": (
+        lambda: wrapped(network=two_inputs()),
+        "`perturb`.*several.*perturb=None",
+    ),
+    "perturb unknown": (
+        lambda: wrapped(network=two_inputs(), perturb="pixels"),
+        "`perturb`.*image.*'pixels'",
+    ),
+    "steps zero": (
+        lambda: PGDAdversarialModel(small_network(), 0.1, steps=0),
+        "`steps`.*1 or more.*steps=0",
+    ),
+    "random_start text": (
+        lambda: PGDAdversarialModel(small_network(), 0.1, random_start="yes"),
+        "`random_start`.*True or False.*'yes'",
+    ),
+    # The data of `fit`.
+    "not compiled": (
+        lambda: wrapped().fit(IMAGES, LABELS),
+        r"compiled before `fit`.*model.compile\(",
+    ),
+    "not compiled, one batch": (
+        lambda: wrapped().train_on_batch(IMAGES, LABELS),
+        r"compiled before `train_on_batch`.*model.compile\(",
+    ),
+    "0-255 images": (
+        lambda: fit(IMAGES * 255),
+        r"`x`.*`value_range`.*\(0, 1\).*value_range=\(0, 255\)",
+    ),
+    "0-255 images in a dataset": (
+        lambda: fit(dataset(IMAGES * 255, LABELS), None),
+        r"`x`.*`value_range`.*divide the images by 255",
+    ),
+    "NaN pixels": (lambda: fit(WITH_NAN), "`x`.*finite.*NaN.*isfinite"),
+    "text images": (
+        lambda: fit(np.array(["a cat", "a dog"]), np.array([0, 1])),
+        "`x`.*numbers.*dtype <U5",
+    ),
+    "a single image": (
+        lambda: fit(IMAGES[0, :, :, 0], np.zeros(6)),
+        r"`x`.*shape of the model's input.*\(6, 6\)",
+    ),
+    "flat images": (
+        lambda: fit(IMAGES.reshape(16, -1)),
+        r"`x`.*shape of the model's input, \(None, 6, 6, 1\).*\(16, 36\)",
+    ),
+    "a generator": (
+        lambda: fit(((IMAGES, LABELS) for _ in range(3)), None),
+        "`x`.*more than once.*generator.*from_generator",
+    ),
+    "no labels": (lambda: fit(y=None), "`y`.*true labels.*y=None"),
+    "a dataset without labels": (
+        lambda: fit(dataset(IMAGES), None),
+        r"`x`.*\(images, labels\).*Training needs labels",
+    ),
+    "a PyDataset without labels": (
+        lambda: fit(NoLabels(), None),
+        r"`x`.*PyDataset.*\(images, labels\).*ndarray",
+    ),
+    "a dataset and labels": (
+        lambda: fit(dataset(IMAGES, LABELS), LABELS),
+        "`y`.*None when `x` is a dataset",
+    ),
+    "an unbatched dataset": (
+        lambda: fit(dataset(np.zeros(4), np.zeros(4), batch=None), None),
+        r"`x`.*minibatches.*dataset.batch\(",
+    ),
+    "an empty dataset": (
+        lambda: fit(dataset(IMAGES, LABELS).take(0), None),
+        "`x`.*empty dataset",
+    ),
+    "an infinite dataset": (
+        lambda: fit(dataset(IMAGES, LABELS).repeat(), None),
+        "`steps_per_epoch`.*infinite.*steps_per_epoch=None",
+    ),
+    "empty arrays": (lambda: fit(IMAGES[:0], LABELS[:0]), "`x` is empty"),
+    "fewer labels": (
+        lambda: fit(y=LABELS[:5]),
+        r"`x`, `y`.*same number.*\(16, 6, 6, 1\).*\(5,\)",
+    ),
+    "one-hot labels for a sparse loss": (
+        lambda: fit(y=np.eye(3)[LABELS]),
+        r"`y`.*class number.*\(16, 3\).*'categorical_crossentropy'",
+    ),
+    "class numbers for a one-hot loss": (
+        lambda: fit(loss="categorical_crossentropy"),
+        r"`y`.*one-hot.*\(16,\).*'sparse_categorical_crossentropy'",
+    ),
+    "a class that the model has not": (
+        lambda: fit(y=LABELS + 1),
+        "`y`.*0 to 2.*3 outputs.*1 to 3",
+    ),
+    "text labels": (
+        lambda: fit(y=np.array(["cat"] * 16)),
+        "`y`.*numbers.*<U3.*np.unique",
+    ),
+    "batch_size zero": (lambda: fit(batch_size=0), "`batch_size`.*batch_size=0"),
+    "epochs zero": (lambda: fit(epochs=0), "`epochs`.*1 or more.*epochs=0"),
+    "validation_split of a dataset": (
+        lambda: fit(dataset(IMAGES, LABELS), None, validation_split=0.5),
+        "`validation_split`.*arrays.*Dataset.*`validation_data`",
+    ),
+    "validation_split of everything": (
+        lambda: fit(validation_split=1.5),
+        "`validation_split`.*between 0 and 1.*1.5",
+    ),
+    "class weights twice": (
+        lambda: fit(class_weight={0: 1.0}, sample_weight=np.ones(16)),
+        "`class_weight` and `sample_weight`.*together",
+    ),
+    "a model without a gradient": (
+        lambda: fit(model=wrapped(network=without_gradient(), replays=1)),
+        "`model`.*differentiably.*None.*stop_gradient",
+    ),
+    "several inputs in the data": (
+        lambda: fit({"a": IMAGES, "b": IMAGES}),
+        "`perturb`.*several.*'a', 'b'",
+    ),
+    "perturb not in the data": (
+        lambda: fit(
+            IMAGES, model=wrapped(network=two_inputs(), perturb="image", replays=1)
+        ),
+        "`x`.*dict.*perturb='image'.*ndarray",
+    ),
+    # Attacks.
+    "an attack without labels": (
+        lambda: attack(labels=None),
+        "`labels`.*labels=None.*true classes",
+    ),
+    "an attack without a model": (lambda: attack(model=None), "`model`.*model=None"),
+    "an attack on no model": (
+        lambda: attack(model=lambda x: x),
+        "`model`.*keras.Model.*function",
+    ),
+    "0-255 images attacked": (
+        lambda: attack(IMAGES * 255),
+        r"`images`.*`value_range`.*\(0, 255\)",
+    ),
+    "a missing batch axis": (
+        lambda: attack(np.zeros(3), np.zeros(3)),
+        "`images`.*batch axis.*newaxis",
+    ),
+    "labels of another length": (
+        lambda: attack(labels=LABELS[:3]),
+        "`images` and `labels`.*16 images and 3 labels",
+    ),
+    "labels out of range": (
+        lambda: attack(labels=LABELS + 1),
+        "`labels`.*0 to 2.*1 to 3",
+    ),
+    "labels of a wrong shape": (
+        lambda: attack(labels=np.zeros((16, 5))),
+        r"`labels`.*\(batch, 3\).*\(16, 5\)",
+    ),
+    "loss unknown": (
+        lambda: PGDAttack(0.1, loss="dlr2"),
+        "`loss`.*cross_entropy.*'dlr2'",
+    ),
+    "keep unknown": (lambda: PGDAttack(0.1, keep="first"), "`keep`.*best.*'first'"),
+    "restarts zero": (lambda: PGDAttack(0.1, restarts=0), "`restarts`.*restarts=0"),
+    "attack steps 2.5": (lambda: PGDAttack(0.1, steps=2.5), "`steps`.*whole.*2.5"),
+    "attack step_size negative": (
+        lambda: PGDAttack(0.1, step_size=-1),
+        "`step_size`.*above zero.*-1",
+    ),
+    "from_logits unknown": (
+        lambda: PGDAttack(0.1, from_logits="yes"),
+        "`from_logits`.*auto.*'yes'",
+    ),
+    "seed a float": (lambda: PGDAttack(0.1, seed=0.5), "`seed`.*whole number.*0.5"),
+    # Evaluation.
+    "no attack": (lambda: evaluate(attacks=[]), "`attacks` is empty"),
+    "attacks by name": (lambda: evaluate(attacks="pgd20"), "`attacks`.*list.*'pgd20'"),
+    "something that is no attack": (
+        lambda: evaluate(attacks=[0.1]),
+        "`attacks`.*PGDAttack.*0.1",
+    ),
+    "two attacks of one name": (
+        lambda: evaluate(attacks=[PGDAttack(0.1), PGDAttack(0.2)]),
+        r"`attacks`.*different names.*pgd20.*name=",
+    ),
+    "a targeted attack": (
+        lambda: evaluate(attacks=[PGDAttack(0.1, targeted=True)]),
+        "`attacks`.*untargeted.*targeted=True",
+    ),
+    "attacks of two ranges": (
+        lambda: evaluate(
+            attacks=[PGDAttack(0.1), PGDAttack(8, steps=3, value_range=(0, 255))]
+        ),
+        "`attacks`.*one `value_range`",
+    ),
+    "evaluation without labels": (
+        lambda: evaluate(IMAGES),
+        r"`data`.*\(images, labels\).*ndarray",
+    ),
+    "evaluation on 0-255": (
+        lambda: evaluate((IMAGES * 255, LABELS)),
+        "`data`.*`value_range`",
+    ),
+    "evaluation of a generator": (
+        lambda: evaluate((IMAGES, LABELS) for _ in range(2)),
+        "`data`.*one-shot generator",
+    ),
+    "evaluation without end": (
+        lambda: evaluate(dataset(IMAGES, LABELS).repeat()),
+        "`data`.*finite.*max_examples",
+    ),
+    "evaluation of nothing": (
+        lambda: evaluate((IMAGES[:0], LABELS[:0])),
+        "`data` holds no example",
+    ),
+    "max_examples zero": (
+        lambda: evaluate(max_examples=0),
+        "`max_examples`.*max_examples=0",
+    ),
+    "every zero": (
+        lambda: RobustnessEvaluation((IMAGES, LABELS), LIST, every=0),
+        "`every`.*1 or more.*every=0",
+    ),
+    "an unknown paper data set": (
+        lambda: paper_attacks("mnist"),
+        "`dataset`.*cifar10.*'mnist'",
+    ),
+    # The rest.
+    "replay of nothing": (lambda: replay(0), "`replays`.*1 or more.*replays=0"),
+    "replay of a list": (lambda: replay(2)([1, 2]), "tf.data.Dataset.*list"),
+    "backup nowhere": (lambda: BackupAndRestore(""), "`backup_dir`.*folder.*''"),
+    "backup_dir a file": (lambda: BackupAndRestore(__file__), "`backup_dir`.*file"),
+    "save_freq unknown": (
+        lambda: BackupAndRestore("backup", save_freq="batch"),
+        "`save_freq`.*'batch'.*epoch",
+    ),
+    "augment unknown": (
+        lambda: datasets.load("digits", split="train", batch_size=8, augment="mix"),
+        "`augment`.*standard.*'mix'",
+    ),
+    "split unknown": (
+        lambda: datasets.load("digits", split="dev", batch_size=8),
+        "`split`.*train.*'dev'",
+    ),
+    "classes zero": (
+        lambda: zoo.small_cnn(classes=0, input_shape=(8, 8, 1)),
+        "`classes`.*1 or more.*classes=0",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named_before_any_work(mistake):
+    call, expected = MISTAKES[mistake]
+    with pytest.raises((ValueError, TypeError, RuntimeError)) as caught:
+        call()
+    message = str(caught.value)
+    assert re.search(expected, message, re.DOTALL), message
+
+
+def test_images_that_are_too_dark_for_their_range_are_doubted():
+    model = compiled(
+        FreeAdversarialModel(small_network(), 8, replays=1, value_range=(0, 255))
+    )
+    with pytest.warns(UserWarning, match="epsilon on that scale would hide them"):
+        model.fit(IMAGES, LABELS, verbose=0)

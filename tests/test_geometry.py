@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from keras_free_adv import geometry, random_numbers
+
+BATCHES = hnp.arrays(
+    np.float32,
+    st.tuples(*[st.integers(1, 4)] * 3),
+    elements=st.floats(-1e3, 1e3, width=32, allow_subnormal=False),
+)
+
+
+def length(delta, norm):
+    flat = np.asarray(delta, "float64").reshape(len(delta), -1)
+    return np.abs(flat).max(1) if norm == "linf" else np.sqrt((flat**2).sum(1))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@settings(max_examples=50, deadline=None)
+@given(delta=BATCHES, epsilon=st.floats(1e-3, 1e3))
+def test_projection_lands_in_the_ball_and_keeps_what_is_inside(norm, delta, epsilon):
+    projected = np.asarray(geometry.get_norm(norm).project(delta, epsilon))
+    assert (length(projected, norm) <= epsilon * (1 + 1e-5)).all()
+    inside = length(delta, norm) <= epsilon * (1 - 1e-5)
+    np.testing.assert_array_equal(projected[inside], delta[inside])
+
+
+def test_projection_on_the_edge_and_of_zero():
+    for norm in ("linf", "l2"):
+        edge = np.array([[0.5, 0.0]], "float32")
+        project = geometry.get_norm(norm).project
+        np.testing.assert_array_equal(project(edge, 0.5), edge)
+        np.testing.assert_array_equal(project(0 * edge, 0.5), 0 * edge)
+
+
+def test_l2_projection_by_hand():
+    delta = np.array([[3.0, 4.0], [0.3, 0.4]], "float32")
+    projected = geometry.get_norm("l2").project(delta, 1.0)
+    np.testing.assert_allclose(projected, [[0.6, 0.8], [0.3, 0.4]], rtol=1e-6)
+
+
+def test_directions_by_hand():
+    gradient = np.array([[3.0, -4.0], [0.0, 0.0]], "float32")
+    linf, l2 = (geometry.get_norm(n).direction(gradient) for n in ("linf", "l2"))
+    np.testing.assert_array_equal(linf, [[1, -1], [0, 0]])
+    np.testing.assert_allclose(l2, [[0.6, -0.8], [0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e-20, 1e20, 1e37])
+def test_l2_direction_of_tiny_and_huge_gradients(scale):
+    gradient = np.array([[3.0, -4.0]], "float32") * np.float32(scale)
+    np.testing.assert_allclose(
+        geometry.get_norm("l2").direction(gradient), [[0.6, -0.8]], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_delta_moves_only_where_its_gradient_is_finite(bad):
+    delta = np.array([[0.1, 0.2], [0.3, 0.4]], "float32")
+    gradient = np.array([[bad, 1.0], [1.0, 1.0]], "float32")
+    arguments = {"step_size": 0.1, "epsilon": 1.0}
+    linf = geometry.ascend(delta, gradient, norm="linf", **arguments)
+    np.testing.assert_allclose(linf, [[0.1, 0.3], [0.4, 0.5]], rtol=1e-6)
+    l2 = np.asarray(geometry.ascend(delta, gradient, norm="l2", **arguments))
+    np.testing.assert_array_equal(l2[0], delta[0])  # the example as a whole stays
+    np.testing.assert_allclose(l2[1], delta[1] + 0.1 / np.sqrt(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_random_starts_fill_the_ball_evenly(norm):
+    keys = random_numbers.keys_of_examples(3, np.arange(4000), 0)
+    like = np.zeros((4000, 2, 1), "float32")
+    start = np.asarray(geometry.get_norm(norm).random_start(keys, like, 0.5))
+    lengths = length(start, norm)
+    assert lengths.max() <= 0.5
+    # In two dimensions a share r^2 of the ball lies within r times its radius.
+    assert np.mean(lengths < 0.25) == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_allclose(start.mean(0), 0, atol=0.02)
+
+
+def test_random_numbers_follow_from_seed_example_and_restart_alone():
+    def draw(seed, ids, restart):
+        keys = random_numbers.keys_of_examples(seed, np.array(ids), restart)
+        return np.asarray(random_numbers.uniform(keys, (len(ids), 5), "float32"))
+
+    whole = draw(1, [0, 1, 2, 3], 0)
+    np.testing.assert_array_equal(draw(1, [3, 1], 0), whole[[3, 1]])
+    for other in (draw(2, [0, 1, 2, 3], 0), draw(1, [0, 1, 2, 3], 1)):
+        assert not np.isin(other, whole).any()
+    assert len(np.unique(whole)) == whole.size

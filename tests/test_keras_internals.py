@@ -1,0 +1,62 @@
+"""Each fails when Keras changes what the library relies on."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_free_adv import keras_internals
+from tests.conftest import from_logits, small_images, small_network
+
+
+def compiled():
+    model = small_network()
+    model.compile("sgd", from_logits(), metrics=["accuracy"])
+    return model
+
+
+def test_a_callback_finds_the_callbacks_of_its_fit():
+    found = {}
+
+    class Looks(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            found["begin"] = keras_internals.callbacks_of_this_fit()
+
+        def on_epoch_end(self, epoch, logs=None):
+            found["end"] = keras_internals.callbacks_of_this_fit()
+
+    looks, other = Looks(), keras.callbacks.TerminateOnNaN()
+    compiled().fit(*small_images(8), callbacks=[other, looks], verbose=0)
+    assert found["begin"][:2] == found["end"][:2] == [other, looks]
+    assert keras_internals.callbacks_of_this_fit() == []
+
+
+def test_fit_begins_at_the_epoch_it_is_told_in_on_train_begin():
+    class Start(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            keras_internals.start_at_epoch(self.model, 3)
+
+    model = compiled()
+    history = model.fit(*small_images(8), epochs=5, callbacks=[Start()], verbose=0)
+    assert history.epoch == [3, 4]
+    keras_internals.start_at_epoch(model, None)
+    assert model.fit(*small_images(8), epochs=2, verbose=0).epoch == [0, 1]
+
+
+def test_the_loss_tracker_is_what_is_logged_as_loss():
+    model = compiled()
+    model.train_on_batch(*small_images(8))
+    tracker = keras_internals.loss_tracker(model)
+    tracker.reset_state()
+    tracker.update_state(5.0)
+    assert float(model.get_metrics_result()["loss"]) == 5.0
+
+
+def test_metrics_are_built_without_a_batch():
+    model = compiled()
+    with pytest.raises(ValueError, match="not yet been built"):
+        model.get_metrics_result()
+    before = model.get_weights()
+    keras_internals.build_metrics(model, small_images(8))
+    assert float(model.get_metrics_result()["accuracy"]) == 0.0
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

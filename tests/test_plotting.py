@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra `plot`")
+
+from keras_free_adv import PGDAttack
+from keras_free_adv.plotting import plot_adversarial_examples
+from tests.conftest import small_images, small_network
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_model_gets_its_perturbation_and_its_prediction(tmp_path, channels):
+    images, labels = small_images(3, (6, 6, channels))
+    network = small_network((6, 6, channels))
+    attack = PGDAttack(0.25, steps=3, seed=0)
+    figure = plot_adversarial_examples(
+        {"one": network, "two": network},
+        images,
+        labels,
+        attack,
+        class_names=["a", "b", "c"],
+    )
+    axes = np.array(figure.axes).reshape(5, 3)
+    # What is drawn is the image and what the model really predicts of it.
+    adversarial = np.asarray(attack(images, labels, model=network))
+    predicted = network(adversarial).numpy().argmax(1)
+    for column in range(3):
+        drawn = axes[2, column].images[0].get_array()
+        np.testing.assert_allclose(
+            drawn[..., :channels], adversarial[column], atol=1e-6
+        )
+        title = axes[2, column].get_title()
+        assert "abc"[predicted[column]] == title.split()[1][0]
+        assert title.startswith("✓" if predicted[column] == labels[column] else "✗")
+    assert "× 2" in axes[1, 0].get_ylabel()  # 0.5 / 0.25
+    figure.savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"`images`.*1 or 3.*\(2, 36\)"):
+        plot_adversarial_examples(
+            small_network(), np.zeros((2, 36)), np.zeros(2), PGDAttack(0.1)
+        )

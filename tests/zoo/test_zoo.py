@@ -1,0 +1,67 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_free_adv import zoo
+
+
+def test_preact_resnet18_has_the_published_number_of_weights():
+    model = zoo.preact_resnet18()
+    trainable = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    # PreActResNet-18 (11,171,146) with the final batch norm of Wong et al.: 2 x 512.
+    assert trainable == 11_171_146 + 1_024
+    assert model.output_shape == (None, 10)
+
+
+def test_pixels_are_centered_inside():
+    for low, high in ((0, 1), (0, 255)):
+        model = zoo.small_cnn(classes=3, input_shape=(8, 8, 1), value_range=(low, high))
+        centered = keras.Model(model.input, model.get_layer("centered").output)
+        ends = np.array([low, high, (low + high) / 2], "float32")
+        seen = centered(np.broadcast_to(ends[:, None, None, None], (3, 8, 8, 1)))
+        np.testing.assert_allclose(seen[:, 0, 0, 0], [-2, 2, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_logits_are_float32_under_every_policy(policy):
+    keras.config.set_dtype_policy(policy)
+    model = zoo.preact_resnet18(width=4)
+    assert model(np.zeros((2, 32, 32, 3), "float32")).dtype == "float32"
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}])
+def test_fused_batch_norm_equals_keras(policy, options):
+    options = {"momentum": 0.9, "epsilon": 1e-5, "dtype": policy, **options}
+    ours = zoo.FusedBatchNormalization(**options)
+    theirs = keras.layers.BatchNormalization(**options)
+    generator = np.random.default_rng(0)
+    images = generator.normal(1, 2, (4, 5, 5, 3)).astype("float32")
+    for layer in (ours, theirs):
+        layer.build(images.shape)
+        layer.set_weights([np.full(3, 0.5 + i) for i in range(len(layer.weights))])
+    tolerance = 1e-5 if policy == "float32" else 5e-2
+    for training in (True, False):
+        np.testing.assert_allclose(
+            np.asarray(ours(images, training=training), "float32"),
+            np.asarray(theirs(images, training=training), "float32"),
+            atol=tolerance,
+        )
+        for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+            np.testing.assert_allclose(one, other, atol=tolerance)
+
+
+def test_fused_batch_norm_falls_back_where_the_kernel_does_not_apply():
+    inputs = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    ours, theirs = zoo.FusedBatchNormalization(), keras.layers.BatchNormalization()
+    np.testing.assert_allclose(
+        ours(inputs, training=True), theirs(inputs, training=True), atol=1e-6
+    )
+
+
+def test_a_model_of_the_zoo_is_saved_and_loaded(tmp_path):
+    model = zoo.preact_resnet18(width=4)
+    images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images), model(images))
