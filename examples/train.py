@@ -81,7 +81,7 @@ flags.DEFINE_string("output", None, "Folder of the run; runs/DATASET-METHOD if u
 flags.DEFINE_enum("verbose", "auto", ["auto", "0", "1", "2"], "As in Keras' fit.")
 
 # Flags that may differ when a run is continued.
-NOT_SETTINGS = ("output", "data_dir", "verbose")
+NOT_SETTINGS = ("output", "data_dir", "verbose", "test_examples")
 
 
 class EpochSeconds(keras.callbacks.Callback):

@@ -18,6 +18,9 @@ from keras_free_adv.logits import (
     logit_view,
 )
 
+# About what a loss scale of 2**15 leaves for one example of a minibatch of 128.
+FLOAT16_GRADIENT_SCALE = 256.0
+
 
 class Outcome(NamedTuple):
     """What an attack made of B examples.
@@ -58,12 +61,15 @@ class Target(NamedTuple):
         logits: maps the outputs to logits `[B, C]`, float32.
         labels: the class of each example, `[B]`, int32.
         given_labels: the labels as the user gave them.
+        gradient_scale: what to multiply a loss with before taking its gradient, so
+            that small ones do not vanish in a float16 model.
     """
 
     outputs: Callable[[Any], Any]
     logits: LogitView
     labels: Any
     given_labels: Any
+    gradient_scale: float
 
 
 class Attack(keras.layers.Layer):
@@ -250,6 +256,8 @@ class Attack(keras.layers.Layer):
         # The cache must not keep the model alive.
         model_of: Callable[[], Any] = weakref.ref(model)
 
+        scaled = model.compute_dtype == "float16"
+
         def run(images: Any, labels: Any, ids: Any, number: Any) -> Outcome:
             keys = random_numbers.keys_of_examples(self.seed_in_use, ids, number)
             target = Target(
@@ -257,6 +265,7 @@ class Attack(keras.layers.Layer):
                 view,
                 class_numbers(labels),
                 labels,
+                FLOAT16_GRADIENT_SCALE if scaled else 1.0,
             )
             return attack(target, images, keys)
 

@@ -143,7 +143,7 @@ class PGDAttack(Attack):
 
         def outcome_at(iterate: Any) -> tuple[Any, Outcome]:
             fooled, loss = self.judge(target, target.outputs(iterate))
-            return loss, Outcome(iterate, fooled, loss)
+            return loss * target.gradient_scale, Outcome(iterate, fooled, loss)
 
         def gradient_at(iterate: Any, best: Outcome) -> tuple[Any, Outcome]:
             (_, here), gradient = input_gradient(outcome_at, iterate)

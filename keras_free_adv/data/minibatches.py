@@ -32,14 +32,14 @@ class Minibatches:
 
     Attributes:
         count: minibatches in one pass, or None if that is unknown or infinite.
-        rows: examples in the largest minibatch, or None if only the data can tell.
+        rows: examples in the largest minibatch; of a dataset, in the first.
         stream: the endless stream, addressed by (seed, first minibatch).
         sample: one minibatch (x, y[, sample_weight]) as NumPy arrays, for checks
             before training; for arrays the whole data.
     """
 
     count: int | None
-    rows: int | None
+    rows: int
     stream: Stream
     sample: tuple[Any, ...]
 
@@ -140,10 +140,13 @@ def from_arrays(
         batch_size = -(-size // steps_per_epoch) if steps_per_epoch else 32
     batch_size = min(batch_size, size)
     count = -(-size // batch_size)
+    # Converted here, not in the stream: a graph holds them by reference, however large.
+    with tf.device("CPU:0"):
+        tensors = tree.map_structure(
+            lambda a: None if a is None else tf.convert_to_tensor(a), data
+        )
 
     def stream(seed: Any, first: Any) -> tf.data.Dataset:
-        tensors = tree.map_structure(tf.convert_to_tensor, data)
-
         def indices_of(number: Any, order: Any, i: Any) -> Any:
             chosen = order[i * batch_size : tf.minimum((i + 1) * batch_size, size)]
             if shuffle != "batch":
@@ -160,7 +163,9 @@ def from_arrays(
             return steps.map(lambda i: indices_of(number, order, i))
 
         def gather(indices: Any) -> Any:
-            return tree.map_structure(lambda t: tf.gather(t, indices), tensors)
+            return tree.map_structure(
+                lambda t: None if t is None else tf.gather(t, indices), tensors
+            )
 
         return endless_passes(one_pass, count, first).map(
             gather, num_parallel_calls=tf.data.AUTOTUNE
@@ -302,10 +307,24 @@ def replayed(
         seed, update = place()
         return np.int64(seed), np.int64(update)
 
+    def fits(*minibatch: Any) -> Any:
+        rows = tf.shape(tree.flatten(minibatch[0])[0])[0]
+        message = (
+            f"Argument `x`: a minibatch is larger than the first, of {source.rows} "
+            "examples, for which the perturbation was made. Batch the data with a "
+            "fixed size (dataset.batch(n)); only the last may be shorter."
+        )
+        with tf.control_dependencies(
+            [tf.debugging.assert_less_equal(rows, source.rows, message)]
+        ):
+            return tree.map_structure(
+                lambda t: None if t is None else tf.identity(t), minibatch
+            )
+
     def from_place(_: Any) -> tf.data.Dataset:
         seed, update = tf.numpy_function(ask, [], [tf.int64, tf.int64])
         seed, update = tf.ensure_shape(seed, ()), tf.ensure_shape(update, ())
-        stream = source.stream(seed, update // replays)
+        stream = source.stream(seed, update // replays).map(fits)
         stream = stream.flat_map(
             lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(replays)
         )

@@ -1,17 +1,22 @@
 """What every adversarially trained model shares: its stream, its place, its `fit`."""
 
+import contextlib
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops, tree
 
 from keras_free_adv import geometry, keras_internals, validation
 from keras_free_adv.data import minibatches
-from keras_free_adv.training.data_checks import check_images, check_labels
+from keras_free_adv.training.data_checks import (
+    check_fit_arguments,
+    check_images,
+    check_labels,
+)
 from keras_free_adv.training.place import Place
 from keras_free_adv.training.wrapped_model import WrappedModel
 
@@ -153,40 +158,19 @@ class AdversarialModel(WrappedModel):
             TypeError, ValueError: the data cannot be replayed, or does not fit the
                 model, its loss or `value_range`; raised before the first update.
         """
-        if not self.compiled:
-            raise RuntimeError(
-                "The model must be compiled before `fit`: call model.compile("
-                "optimizer=..., loss=...) on the adversarial model, not on the one "
-                "inside."
-            )
-        for name, value in (
-            ("batch_size", batch_size),
-            ("steps_per_epoch", steps_per_epoch),
-        ):
-            if value is not None:
-                validation.positive_integer(name, value)
-        validation.positive_integer("epochs", epochs)
-        if validation_split:
-            share = validation.finite_number("validation_split", validation_split)
-            if not 0 < share < 1:
-                raise ValueError(
-                    "Argument `validation_split` must be a number between 0 and 1. "
-                    f"Received: validation_split={validation_split!r}."
-                )
-            if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
-                raise ValueError(
-                    "Argument `validation_split` needs arrays. Received: "
-                    f"{type(x).__name__}. Split the dataset (take and skip), and pass "
-                    "`validation_data`."
-                )
-            if validation_data is None:
-                (x, y, sample_weight), validation_data = minibatches.split_arrays(
-                    (x, y, sample_weight), share
-                )
-        if class_weight is not None and sample_weight is not None:
-            raise ValueError(
-                "Arguments `class_weight` and `sample_weight` cannot be given "
-                "together. Multiply the class weights into `sample_weight`."
+        self._require_compiled("fit")
+        check_fit_arguments(
+            x,
+            epochs=epochs,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            validation_split=validation_split,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+        )
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = minibatches.split_arrays(
+                (x, y, sample_weight), validation_split
             )
         source = minibatches.minibatches(
             x,
@@ -196,28 +180,11 @@ class AdversarialModel(WrappedModel):
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
         )
-        self._check_data(source.sample)
-        self._build_for(source.sample)
+        steps_per_epoch = _steps(source, steps_per_epoch)
+        self._begin(source, epochs, initial_epoch, steps_per_epoch)
         if class_weight is not None:
             source = minibatches.weighted_by_class(source, class_weight)
-        if steps_per_epoch is None:
-            if source.count is None:
-                raise ValueError(
-                    "Argument `steps_per_epoch` must be given for data of unknown or "
-                    "infinite size. Received: steps_per_epoch=None. Pass the number of "
-                    "updates in an epoch, or apply "
-                    "tf.data.experimental.assert_cardinality(n)."
-                )
-            steps_per_epoch = source.count
-        self._place.update = max(self._place.update, initial_epoch * steps_per_epoch)
-        self._warn_of_few_passes(
-            source.count, (epochs - initial_epoch) * steps_per_epoch
-        )
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        self._prepare(source.sample, rows=-(-(source.rows or 1) // replicas))
-        compiled_steps = self.steps_per_execution
-        self._set_steps_per_execution(_divisor(steps_per_epoch, compiled_steps))
-        try:
+        with self._executions_that_divide(steps_per_epoch):
             return super().fit(
                 minibatches.replayed(source, self.replays, self._place.ask),
                 epochs=epochs,
@@ -231,10 +198,23 @@ class AdversarialModel(WrappedModel):
                 validation_batch_size=validation_batch_size or batch_size,
                 validation_freq=validation_freq,
             )
-        finally:
-            self._place.skip = 0
-            keras_internals.start_at_epoch(self, None)
-            self._set_steps_per_execution(compiled_steps)
+
+    def _begin(
+        self,
+        source: minibatches.Minibatches,
+        epochs: int,
+        initial_epoch: int,
+        steps_per_epoch: int,
+    ) -> None:
+        """Checks the data, makes room for it, and enters the stream."""
+        self._check_data(source.sample)
+        self._build_for(source.sample)
+        self._place.update = max(self._place.update, initial_epoch * steps_per_epoch)
+        self._warn_of_few_passes(
+            source.count, (epochs - initial_epoch) * steps_per_epoch
+        )
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        self._prepare(source.sample, rows=-(-source.rows // replicas))
 
     def train_on_batch(
         self,
@@ -248,11 +228,7 @@ class AdversarialModel(WrappedModel):
 
         Replaying is the caller's: call it `replays` times with the same minibatch.
         """
-        if not self.compiled:
-            raise RuntimeError(
-                "The model must be compiled before `train_on_batch`: call "
-                "model.compile(optimizer=..., loss=...) on the adversarial model."
-            )
+        self._require_compiled("train_on_batch")
         sample = minibatches.as_arrays((x, y))
         self._check_data(sample)
         self._build_for(sample)
@@ -305,6 +281,26 @@ class AdversarialModel(WrappedModel):
         x = self._batch_spec[0]
         images = x[self.perturb] if self.perturb is not None else tree.flatten(x)[0]
         return x, keras.KerasTensor(images.shape, self._pixel_dtype)
+
+    def _require_compiled(self, method: str) -> None:
+        if not self.compiled:
+            raise RuntimeError(
+                f"The model must be compiled before `{method}`: call model.compile("
+                "optimizer=..., loss=...) on the adversarial model, not on the one "
+                "inside."
+            )
+
+    @contextlib.contextmanager
+    def _executions_that_divide(self, steps_per_epoch: int) -> Iterator[None]:
+        """Within, `steps_per_execution` divides the epoch; an execution overran it."""
+        compiled = self.steps_per_execution
+        self._set_steps_per_execution(_divisor(steps_per_epoch, compiled))
+        try:
+            yield
+        finally:
+            self._set_steps_per_execution(compiled)
+            self._place.skip = 0
+            keras_internals.start_at_epoch(self, None)
 
     def _set_steps_per_execution(self, steps: int) -> None:
         if steps != self.steps_per_execution:
@@ -364,6 +360,18 @@ class _PassesLogger(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
             logs["passes"] = self._place.update / self._updates_a_pass
+
+
+def _steps(source: minibatches.Minibatches, steps_per_epoch: int | None) -> int:
+    """The updates of an epoch: what the user says, or one pass's minibatches."""
+    steps = steps_per_epoch or source.count
+    if steps is None:
+        raise ValueError(
+            "Argument `steps_per_epoch` must be given for data of unknown or infinite "
+            "size. Received: steps_per_epoch=None. Pass the number of updates in an "
+            "epoch, or apply tf.data.experimental.assert_cardinality(n)."
+        )
+    return steps
 
 
 def _check_perturb(perturb: Any, model: keras.Model) -> None:

@@ -5,11 +5,51 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_free_adv import validation
 
 SPARSE = "sparse_categorical_crossentropy"
 ONE_HOT = "categorical_crossentropy"
+
+
+def check_fit_arguments(
+    x: Any,
+    *,
+    epochs: Any,
+    batch_size: Any,
+    steps_per_epoch: Any,
+    validation_split: Any,
+    class_weight: Any,
+    sample_weight: Any,
+) -> None:
+    """Raises if the arguments of `fit`, apart from the data itself, are wrong."""
+    validation.positive_integer("epochs", epochs)
+    for name, value in (
+        ("batch_size", batch_size),
+        ("steps_per_epoch", steps_per_epoch),
+    ):
+        if value is not None:
+            validation.positive_integer(name, value)
+    is_dataset = isinstance(x, (tf.data.Dataset, keras.utils.PyDataset))
+    if validation_split:
+        share = validation.finite_number("validation_split", validation_split)
+        if not 0 < share < 1:
+            raise ValueError(
+                "Argument `validation_split` must be a number between 0 and 1. "
+                f"Received: validation_split={validation_split!r}."
+            )
+        if is_dataset:
+            raise ValueError(
+                f"Argument `validation_split` needs arrays. Received: "
+                f"{type(x).__name__}. Split the dataset (take and skip), and pass "
+                "`validation_data`."
+            )
+    if class_weight is not None and sample_weight is not None:
+        raise ValueError(
+            "Arguments `class_weight` and `sample_weight` cannot be given together. "
+            "Multiply the class weights into `sample_weight`."
+        )
 
 
 def check_images(images: Any, value_range: tuple[float, float], model: Any) -> None:

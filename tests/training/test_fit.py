@@ -370,3 +370,23 @@ def test_activity_regularization_does_not_leak_from_the_crafting_loop():
     cross_entropy = float(from_logits()(labels, plain))
     expected = cross_entropy + 0.1 * float(tf.reduce_sum(plain**2)) / 8
     assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_minibatch_larger_than_the_first_is_named():
+    images, labels = small_images(24)
+
+    def growing():
+        yield images[:8], labels[:8]
+        yield images[8:], labels[8:]
+
+    data = tf.data.Dataset.from_generator(
+        growing,
+        output_signature=(
+            tf.TensorSpec((None, 6, 6, 1), tf.float32),
+            tf.TensorSpec((None,), tf.int64),
+        ),
+    )
+    model = FreeAdversarialModel(small_network(), 0.1, replays=1)
+    model.compile("sgd", from_logits())
+    with pytest.raises(tf.errors.InvalidArgumentError, match="larger than the first"):
+        model.fit(data, steps_per_epoch=2, verbose=0)
