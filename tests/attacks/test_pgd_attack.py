@@ -322,12 +322,12 @@ def test_a_model_without_an_input_gradient_is_refused():
 
 
 def test_small_gradients_do_not_vanish_in_a_float16_model():
-    """Confidently right: the loss's gradient is 1.5e-8, below float16's 6e-8."""
+    """The gradient, 4.5e-5 (of the softmax) x 2**-12, is below float16's 6e-8."""
     keras.config.set_dtype_policy("mixed_float16")
-    network = linear_model([[1.0, 0.0], [0.0, 1.0]])
-    images = np.float32([[18.5, 0.5]])
+    network = linear_model(np.eye(2) * 2.0**-12)
+    images = np.float32([[40960, 0]])  # logits 10 and 0
     attack = PGDAttack(
-        1.0, steps=1, random_start=False, value_range=(0, 20), keep="last"
+        4096, steps=1, random_start=False, value_range=(0, 65504), keep="last"
     )
     adversarial = attack(images, np.array([0]), model=network)
-    np.testing.assert_allclose(adversarial, [[17.5, 1.5]], atol=1e-6)
+    np.testing.assert_allclose(adversarial, [[36864, 4096]])
