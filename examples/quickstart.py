@@ -26,7 +26,9 @@ from keras_free_adv import (
 from keras_free_adv.plotting import plot_adversarial_examples
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("updates", 1440, "Updates of the weights, the same for each.", 1)
+flags.DEFINE_integer(
+    "updates", 1440, "Updates of each model; rounded up to whole epochs.", 1
+)
 flags.DEFINE_float("epsilon", 0.16, "Radius of the ball, for pixels in [0, 1].", 0)
 flags.DEFINE_integer("replays", 8, "m of Free training.", 1)
 flags.DEFINE_integer("seed", 0, "Seed of everything.")
@@ -56,12 +58,13 @@ def train(name: str) -> tuple[keras.Model, dict, float]:
     )
     print(f"\n{name}:", flush=True)
     data = datasets.load("digits", split="train", batch_size=128, seed=FLAGS.seed)
-    epochs = max(FLAGS.updates // UPDATES_AN_EPOCH, 1)
+    steps = min(FLAGS.updates, UPDATES_AN_EPOCH)
+    epochs = -(-FLAGS.updates // steps)
     begin = time.perf_counter()
     history = model.fit(
         data.repeat(),
         epochs=epochs,
-        steps_per_epoch=min(FLAGS.updates, UPDATES_AN_EPOCH),
+        steps_per_epoch=steps,
         callbacks=[OneBar(epochs)],
         shuffle=False,
         verbose=0,
@@ -100,8 +103,9 @@ def main(argv: list[str]) -> None:
         report = evaluate_robustness(networks[name], test_data, attacks)
         rows.append((name, *report.accuracy.values(), seconds))
 
+    updates = len(histories["natural"]["loss"]) * min(FLAGS.updates, UPDATES_AN_EPOCH)
     print(
-        f"\n{FLAGS.updates} updates each; accuracy on {len(test_data[0])} test "
+        f"\n{updates:,} updates each; accuracy on {len(test_data[0])} test "
         f"images, epsilon {FLAGS.epsilon:g}:\n"
     )
     print("| training | natural | PGD-20 | 10 x PGD-20 | seconds | / natural |")

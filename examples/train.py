@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
@@ -29,6 +28,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "dataset", "digits", "'digits', 'cifar10', or any TFDS image classification set."
 )
+flags.DEFINE_string("train_split", "train", "Split to train on.")
+flags.DEFINE_string("test_split", "test", "Split to attack at the end.")
 flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
 flags.DEFINE_enum(
     "model",
@@ -229,18 +230,19 @@ def main(argv: list[str]) -> None:
         tf.config.experimental.enable_op_determinism()
     common = {"batch_size": FLAGS.batch_size, "data_dir": FLAGS.data_dir}
     train_data = datasets.load(
-        FLAGS.dataset, split="train", augment=FLAGS.augment, seed=FLAGS.seed, **common
+        FLAGS.dataset,
+        split=FLAGS.train_split,
+        augment=FLAGS.augment,
+        seed=FLAGS.seed,
+        **common,
     )
-    test_data = datasets.load(FLAGS.dataset, split="test", **common)
+    test_data = datasets.load(FLAGS.dataset, split=FLAGS.test_split, **common)
     model_file = folder / "model.keras"
     if model_file.exists():
         print(f"{model_file} is trained.", flush=True)
         model = keras.models.load_model(model_file)
     else:
-        classes = 1 + int(
-            test_data.reduce(np.int64(0), lambda top, b: tf.maximum(top, max_of(b[1])))
-        )
-        model, history = train(train_data, classes, folder)
+        model, history = train(train_data, train_data.classes, folder)
         files.write_text(folder / "history.json", json.dumps(history))
         with files.written_beside(model_file) as beside:
             model.save(beside)
@@ -253,11 +255,6 @@ def main(argv: list[str]) -> None:
     history = json.loads((folder / "history.json").read_text())
     print(report)
     print(f"Training took {sum(history['seconds']):.0f} seconds. Results: {folder}")
-
-
-def max_of(labels: Any) -> Any:
-    """The largest class number of a minibatch."""
-    return tf.cast(tf.reduce_max(labels), tf.int64)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def load(
 
     Returns:
         A `tf.data.Dataset` of one pass: images `[B, height, width, channels]`,
-        float32 in [0, 1], and labels `[B]`, int64.
+        float32 in [0, 1], and labels `[B]`, int64. Its attribute `classes` is the
+        number of classes.
 
     Raises:
         ValueError: an unknown split, augmentation or set.
@@ -70,9 +71,9 @@ def load(
             f"Received: split={split!r}."
         )
     if name == "digits":
-        examples, size, decode = _digits(split)
+        examples, size, decode, classes = _digits(split)
     else:
-        examples, size, decode = _tfds(name, split, data_dir)
+        examples, size, decode, classes = _tfds(name, split, data_dir)
     if size == 0:
         raise ValueError(f"Argument `split` selects no image. Received: {split!r}.")
     count = -(-size // batch_size)
@@ -100,7 +101,9 @@ def load(
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
-    return _reshuffled_each_iteration(one_pass, count)
+    dataset = _reshuffled_each_iteration(one_pass, count)
+    dataset.classes = classes
+    return dataset
 
 
 def _shuffle(
@@ -141,7 +144,7 @@ def _reshuffled_each_iteration(
     return dataset
 
 
-def _digits(split: str) -> tuple[tf.data.Dataset, int, Callable]:
+def _digits(split: str) -> tuple[tf.data.Dataset, int, Callable, int]:
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
@@ -157,12 +160,12 @@ def _digits(split: str) -> tuple[tf.data.Dataset, int, Callable]:
         stratify=labels,
     )
     x, y = (parts[0], parts[2]) if split == "train" else (parts[1], parts[3])
-    return tf.data.Dataset.from_tensor_slices((x, y)), len(x), lambda x, y: (x, y)
+    return tf.data.Dataset.from_tensor_slices((x, y)), len(x), lambda x, y: (x, y), 10
 
 
 def _tfds(
     name: str, split: str, data_dir: str | None
-) -> tuple[tf.data.Dataset, int, Callable]:
+) -> tuple[tf.data.Dataset, int, Callable, int]:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -210,7 +213,7 @@ def _tfds(
         pixels = tf.ensure_shape(pixels, image.shape)
         return tf.cast(pixels, tf.float32) / 255.0, label
 
-    return examples, size, decode
+    return examples, size, decode, label.num_classes
 
 
 def _missing(package: str) -> ImportError:

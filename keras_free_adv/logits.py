@@ -103,6 +103,8 @@ def logit_view(model: keras.Model, from_logits: bool | str, images: Any) -> Logi
             f"without a final softmax. Received: {model.name!r}. Pass True or False."
         )
     outputs = np.asarray(outputs_of(tf.constant(images, tf.float32)), "float32")
+    if units == 1:
+        return LogitView(_source_of_one_unit(model, outputs), classes)
     return LogitView(PROBABILITIES if _are_shares(outputs) else LOGITS, classes)
 
 
@@ -112,11 +114,25 @@ def check_from_logits(from_logits: Any) -> bool | str:
 
 
 def _are_shares(outputs: np.ndarray) -> bool:
+    """Whether each row could be probabilities: between 0 and 1, with the sum 1."""
     if outputs.size == 0 or outputs.min() < 0 or outputs.max() > 1:
         return False
-    return outputs.shape[-1] == 1 or bool(
-        np.allclose(outputs.sum(-1), 1.0, atol=len(outputs[0]) * 1e-3)
-    )
+    return bool(np.allclose(outputs.sum(-1), 1.0, atol=outputs.shape[-1] * 1e-3))
+
+
+def _source_of_one_unit(model: keras.Model, outputs: np.ndarray) -> str:
+    """One number has no sum to be recognized by: ask the loss, or the user."""
+    if outputs.size and (outputs.min() < 0 or outputs.max() > 1):
+        return LOGITS
+    said = getattr(getattr(model, "loss", None), "from_logits", None)
+    if said is None:
+        raise ValueError(
+            "Argument `from_logits` cannot be 'auto' for this model: its one output "
+            f"could be a probability or a logit. Received: {model.name!r}, with "
+            "outputs between 0 and 1 and no sigmoid at its end. Pass "
+            "from_logits=False for probabilities, True for logits."
+        )
+    return LOGITS if said else PROBABILITIES
 
 
 def _check_outputs(outputs: Any) -> None:

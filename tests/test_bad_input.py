@@ -270,6 +270,15 @@ MISTAKES = {
         lambda: fit(validation_split=1.5),
         "`validation_split`.*between 0 and 1.*1.5",
     ),
+    "class weights empty": (lambda: fit(class_weight={}), "`class_weight`.*dict.*{}"),
+    "class weights by name": (
+        lambda: fit(class_weight={"cat": 1.0}),
+        "`class_weight`.*class numbers.*'cat'",
+    ),
+    "initial_epoch negative": (
+        lambda: fit(initial_epoch=-1),
+        "`initial_epoch`.*initial_epoch=-1",
+    ),
     "class weights twice": (
         lambda: fit(class_weight={0: 1.0}, sample_weight=np.ones(16)),
         "`class_weight` and `sample_weight`.*together",
@@ -317,6 +326,23 @@ MISTAKES = {
     "labels of a wrong shape": (
         lambda: attack(labels=np.zeros((16, 5))),
         r"`labels`.*\(batch, 3\).*\(16, 5\)",
+    ),
+    "one label for a batch": (
+        lambda: attack(labels=np.int64(1)),
+        "`images` and `labels`.*16 images and one number",
+    ),
+    "one unit that could be either": (
+        lambda: attack(
+            labels=LABELS % 2,
+            model=keras.Sequential(
+                [
+                    keras.Input((6, 6, 1)),
+                    layers.Flatten(),
+                    layers.Dense(1, kernel_initializer="zeros"),
+                ]
+            ),
+        ),
+        "`from_logits`.*'auto'.*probability or a logit.*from_logits=False",
     ),
     "loss unknown": (
         lambda: PGDAttack(0.1, loss="dlr2"),
@@ -370,6 +396,10 @@ MISTAKES = {
     "evaluation without end": (
         lambda: evaluate(dataset(IMAGES, LABELS).repeat()),
         "`data`.*finite.*max_examples",
+    ),
+    "evaluation of single images": (
+        lambda: evaluate(dataset(IMAGES, LABELS, batch=None)),
+        r"`data`.*minibatches.*\(6, 6, 1\).*dataset.batch\(",
     ),
     "evaluation of nothing": (
         lambda: evaluate((IMAGES[:0], LABELS[:0])),

@@ -50,6 +50,15 @@ def test_where_logits_are_found(model, source):
     assert logit_view(network, "auto", IMAGES).source == source
 
 
+@pytest.mark.parametrize(
+    ("said", "source"), [(True, "logits"), (False, "probabilities")]
+)
+def test_one_unit_between_zero_and_one_is_what_the_loss_says(said, source):
+    network = ending(layers.Dense(1, kernel_initializer="zeros"))
+    network.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=said))
+    assert logit_view(network, "auto", IMAGES).source == source
+
+
 def test_mixed_precision_softmax_is_recognized():
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = ending(layers.Activation("softmax", dtype="float32"))

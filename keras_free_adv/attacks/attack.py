@@ -150,10 +150,20 @@ class Attack(keras.layers.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `restart`.")
 
-    def call(
+    def __call__(
         self, images: Any, labels: Any = None, *, model: keras.Model | None = None
     ) -> Any:
         """Returns adversarial images; see the class."""
+        if isinstance(images, (list, tuple)):
+            images = np.asarray(images)
+        if isinstance(labels, (list, tuple)):
+            labels = np.asarray(labels)
+        return super().__call__(images, labels, model=model)
+
+    def call(
+        self, images: Any, labels: Any = None, *, model: keras.Model | None = None
+    ) -> Any:
+        """What the layer does when it is called."""
         self._check_call(images, labels, model)
         images, labels = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
         pixels = ops.cast(images, "float32")
@@ -302,11 +312,12 @@ class Attack(keras.layers.Layer):
             return
         array = validation.image_array("images", images)
         validation.pixels_in_range("images", array, self.value_range)
-        if len(np.asarray(labels)) != len(array):
+        count = np.asarray(labels).shape[:1]
+        if count != (len(array),):
             raise ValueError(
                 "Arguments `images` and `labels` must hold the same number of "
                 f"examples. Received: {len(array)} images and "
-                f"{len(np.asarray(labels))} labels."
+                f"{count[0] if count else 'one number for'} labels."
             )
 
     def _check_classes(self, labels: Any, view: LogitView) -> None:

@@ -11,19 +11,22 @@ import numpy as np
 
 from keras_free_adv import files, keras_internals, validation
 
-# What Keras' callbacks learn while they run.
+# What Keras' callbacks, and ours, learn while they run.
 _LEARNED = (
     "best",
     "best_epoch",
     "best_weights",
     "cooldown_counter",
     "epochs_since_last_save",
+    "last_accuracy",
     "stopped_epoch",
     "wait",
 )
+_ARRAYS = "keras_free_adv: arrays"
 _BACKUP = re.compile(r"backup-(\d+)")
 
 
+@keras.saving.register_keras_serializable("keras_free_adv")
 class BackupAndRestore(keras.callbacks.Callback):
     """Keras' callback of this name, made safe for adversarial training.
 
@@ -89,6 +92,19 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._epoch = 0
         self._updates_since_backup = 0
         self._last_batch = -1
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            "backup_dir": str(self.backup_dir),
+            "save_freq": self.save_freq,
+            "delete_checkpoint": self.delete_checkpoint,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "BackupAndRestore":
+        """Makes the callback from `get_config()`."""
+        return cls(**config)
 
     @property
     def epoch(self) -> int:
@@ -254,6 +270,17 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def _fits_json(value: Any) -> bool:
+    """Whether it is a plain value; another library's callback may hold anything."""
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _fits_json(v) for k, v in value.items())
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
 def _learned(
     callbacks: list[keras.callbacks.Callback],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
@@ -263,12 +290,14 @@ def _learned(
     for position, callback in enumerate(callbacks):
         values: dict[str, Any] = {}
         for name in _LEARNED:
-            value = getattr(callback, name, None)
-            if isinstance(value, list):
+            if not hasattr(callback, name):
+                continue
+            value = getattr(callback, name)
+            if isinstance(value, list) and all(map(_is_array, value)):
                 for number, array in enumerate(value):
                     arrays[f"{position}.{name}.{number}"] = np.asarray(array)
-                values[name] = {"arrays": len(value)}
-            elif hasattr(callback, name):
+                values[name] = {_ARRAYS: len(value)}
+            elif _fits_json(_plain(value)):
                 values[name] = _plain(value)
         states.append({"class": type(callback).__name__, "values": values})
     return states, arrays
@@ -283,9 +312,9 @@ def _restore_learned(
         if type(callback).__name__ != state["class"]:
             continue  # the list of callbacks was changed
         for name, value in state["values"].items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and _ARRAYS in value:
                 value = [
                     arrays[f"{position}.{name}.{number}"]
-                    for number in range(value["arrays"])
+                    for number in range(value[_ARRAYS])
                 ]
             setattr(callback, name, value)

@@ -14,6 +14,7 @@ from keras_free_adv.evaluation.evaluate_robustness import (
 )
 
 
+@keras.saving.register_keras_serializable("keras_free_adv")
 class RobustnessEvaluation(keras.callbacks.Callback):
     """Logs `val_<attack name>_accuracy` at the end of an epoch.
 
@@ -61,7 +62,8 @@ class RobustnessEvaluation(keras.callbacks.Callback):
                 f"Argument `prefix` must be a string. Received: {prefix!r}."
             )
         self.prefix = prefix
-        self._last: dict[str, float] = {}
+        # What the last evaluation found; a backup keeps it.
+        self.last_accuracy: dict[str, float] = {}
 
     @property
     def names(self) -> list[str]:
@@ -86,9 +88,27 @@ class RobustnessEvaluation(keras.callbacks.Callback):
         """Evaluates, and adds the entries to `logs`."""
         if (epoch + 1) % self.every == 0:
             report = evaluate_robustness(self.model, self.data, self.attacks, verbose=0)
-            self._last = {
+            self.last_accuracy = {
                 name: report.accuracy[attack.name]
                 for name, attack in zip(self.names, self.attacks, strict=True)
             }
         if logs is not None:
-            logs.update(self._last)
+            logs.update(self.last_accuracy)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; Keras can serialize `data` if it is arrays."""
+        return {
+            "data": self.data,
+            "attacks": self.attacks,
+            "every": self.every,
+            "prefix": self.prefix,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "RobustnessEvaluation":
+        """Makes the callback from `get_config()`, serialized or not."""
+        config = {
+            name: keras.saving.deserialize_keras_object(value)
+            for name, value in config.items()
+        }
+        return cls(**config)

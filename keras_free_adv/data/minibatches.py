@@ -32,7 +32,8 @@ class Minibatches:
 
     Attributes:
         count: minibatches in one pass, or None if that is unknown or infinite.
-        rows: examples in the largest minibatch; of a dataset, in the first.
+        rows: examples in the largest minibatch; of a dataset, in the larger of the
+            first two, because a shuffled one may begin with its short minibatch.
         stream: the endless stream, addressed by (seed, first minibatch).
         sample: one minibatch (x, y[, sample_weight]) as NumPy arrays, for checks
             before training; for arrays the whole data.
@@ -52,6 +53,7 @@ def minibatches(
     batch_size: int | None,
     steps_per_epoch: int | None,
     shuffle: bool | str,
+    live: "LiveDataset",
 ) -> Minibatches:
     """Recognizes what `fit` was given.
 
@@ -68,7 +70,7 @@ def minibatches(
                     f"{type(value).__name__}."
                 )
         if isinstance(x, tf.data.Dataset):
-            return from_dataset(x)
+            return from_dataset(x, live)
         return from_py_dataset(x, shuffle=bool(shuffle))
     if isinstance(x, (types.GeneratorType, Iterator)):
         raise TypeError(
@@ -108,7 +110,7 @@ def as_arrays(data: Any) -> Any:
             )
         return array
 
-    return tree.map_structure(to_array, data)
+    return tree.map_structure(to_array, tree.lists_to_tuples(data))
 
 
 def split_arrays(data: tuple[Any, ...], share: float) -> tuple[Any, Any]:
@@ -174,12 +176,73 @@ def from_arrays(
     return Minibatches(count, batch_size, stream, data)
 
 
-def from_dataset(dataset: tf.data.Dataset) -> Minibatches:
+class LiveDataset:
+    """A user's tf.data pipeline, being read, from `fit` to `fit`.
+
+    Its shuffling cannot be entered in the middle, so its iterator is kept, with the
+    minibatches that were fetched ahead and not yet trained on.
+
+    Args:
+        training_on: returns the number of the minibatch in training; none before it
+            will be asked for again.
+    """
+
+    def __init__(self, training_on: Callable[[], int]) -> None:
+        self._training_on = training_on
+        self._dataset: tf.data.Dataset | None = None
+        self._iterator: Iterator[Any] = iter(())
+        self._next = 0
+        self._fetched: dict[int, list[tf.Tensor]] = {}
+
+    def stream(self, dataset: tf.data.Dataset, first: Any) -> tf.data.Dataset:
+        """Minibatches of `dataset`, passed through without end, from `first` on."""
+        specs = tree.flatten(dataset.element_spec)
+
+        def begin(first: Any) -> np.int64:
+            self._enter(dataset, int(first))
+            return np.int64(first)
+
+        def fetch(number: Any) -> list[tf.Tensor]:
+            return self._fetch(int(number))
+
+        def minibatch(number: Any) -> Any:
+            parts = tf.py_function(fetch, [number], [spec.dtype for spec in specs])
+            for part, spec in zip(parts, specs, strict=True):
+                part.set_shape(spec.shape)
+            return tree.pack_sequence_as(dataset.element_spec, list(parts))
+
+        first = tf.ensure_shape(tf.numpy_function(begin, [first], tf.int64), ())
+        return tf.data.Dataset.range(first, tf.int64.max).map(minibatch)
+
+    def _enter(self, dataset: tf.data.Dataset, first: int) -> None:
+        oldest = min(self._fetched, default=self._next)
+        if dataset is not self._dataset or not oldest <= first <= self._next:
+            self._dataset = dataset
+            count = int(dataset.cardinality())
+            if count > 0:
+                passes = dataset.skip(first % count).concatenate(dataset.repeat())
+            else:
+                passes = dataset.repeat().skip(first)
+            self._iterator = iter(passes)
+            self._next, self._fetched = first, {}
+        self._fetched = {k: v for k, v in self._fetched.items() if k >= first}
+
+    def _fetch(self, number: int) -> list[tf.Tensor]:
+        while self._next <= number:
+            self._fetched[self._next] = tree.flatten(next(self._iterator))
+            self._next += 1
+        wanted = self._fetched[number]
+        needed = min(self._training_on(), number)
+        self._fetched = {k: v for k, v in self._fetched.items() if k >= needed}
+        return wanted
+
+
+def from_dataset(dataset: tf.data.Dataset, live: LiveDataset) -> Minibatches:
     """A user's tf.data pipeline, passed through again and again.
 
-    A pipeline of `datasets.load` is addressed by position. Of any other, a pass is
-    entered by skipping what was seen of it; its own shuffling goes on where the
-    dataset object left it.
+    A pipeline of `datasets.load` is addressed by position. Any other goes on, within
+    one process, where the last `fit` on the same dataset object stopped; in another
+    process, what was seen is skipped, and a shuffle begins anew.
     """
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
@@ -203,15 +266,13 @@ def from_dataset(dataset: tf.data.Dataset) -> Minibatches:
     def stream(seed: Any, first: Any) -> tf.data.Dataset:
         if addressed is not None:
             return addressed(first)
-        if count is None:
-            return dataset.repeat().skip(first)
-        return endless_passes(lambda _, within: dataset.skip(within), count, first)
+        return live.stream(dataset, first)
 
-    sample = next(iter(dataset.take(1)), None)
-    if sample is None:
+    first_two = list(dataset.take(2))
+    if not first_two:
         raise ValueError("Argument `x` is an empty dataset. Pass at least one batch.")
-    sample = tree.map_structure(lambda t: t.numpy(), sample)
-    largest = rows[0] or len(tree.flatten(sample)[0])
+    sample = tree.map_structure(lambda t: t.numpy(), first_two[0])
+    largest = max(int(tree.flatten(each)[0].shape[0]) for each in first_two)
     return Minibatches(count, largest, stream, sample)
 
 
@@ -223,8 +284,11 @@ def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibat
     count = dataset.num_batches
     if count == 0:
         raise ValueError("Argument `x` is an empty PyDataset. Pass at least one batch.")
-    sample = _standard_item(dataset[0])
-    rows = len(tree.flatten(sample)[0])
+    first_two = [
+        _standard_item(dataset[i]) for i in range(2 if count is None else min(count, 2))
+    ]
+    sample = first_two[0]
+    rows = max(len(tree.flatten(each)[0]) for each in first_two)
     signature = tree.map_structure(
         lambda a: tf.TensorSpec((None,) + a.shape[1:], a.dtype), sample
     )
@@ -289,7 +353,10 @@ def weighted_by_class(
 
 
 def replayed(
-    source: Minibatches, replays: int, place: Callable[[], tuple[int, int]]
+    source: Minibatches,
+    replays: int,
+    place: Callable[[], tuple[int, int]],
+    room: int | None,
 ) -> tf.data.Dataset:
     """The stream that `fit` sees: each minibatch `replays` times, from `place()` on.
 
@@ -298,6 +365,7 @@ def replayed(
         replays: m.
         place: returns (seed, number of the next update); asked when iteration
             starts, so that a backup restored after the dataset was made counts.
+        room: examples in the largest minibatch that can be trained on; None for any.
 
     Returns:
         An infinite dataset; element u of the run is minibatch u // replays.
@@ -310,12 +378,12 @@ def replayed(
     def fits(*minibatch: Any) -> Any:
         rows = tf.shape(tree.flatten(minibatch[0])[0])[0]
         message = (
-            f"Argument `x`: a minibatch is larger than the first, of {source.rows} "
-            "examples, for which the perturbation was made. Batch the data with a "
-            "fixed size (dataset.batch(n)); only the last may be shorter."
+            f"Argument `x`: a minibatch has more than the {room} examples for which "
+            "the perturbation was made, from the first two minibatches. Batch the data "
+            "with a fixed size (dataset.batch(n)); only the last may be shorter."
         )
         with tf.control_dependencies(
-            [tf.debugging.assert_less_equal(rows, source.rows, message)]
+            [tf.debugging.assert_less_equal(rows, room, message)]
         ):
             return tree.map_structure(
                 lambda t: None if t is None else tf.identity(t), minibatch
@@ -324,7 +392,9 @@ def replayed(
     def from_place(_: Any) -> tf.data.Dataset:
         seed, update = tf.numpy_function(ask, [], [tf.int64, tf.int64])
         seed, update = tf.ensure_shape(seed, ()), tf.ensure_shape(update, ())
-        stream = source.stream(seed, update // replays).map(fits)
+        stream = source.stream(seed, update // replays)
+        if room is not None:
+            stream = stream.map(fits)
         stream = stream.flat_map(
             lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(replays)
         )

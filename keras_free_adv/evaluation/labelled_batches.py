@@ -49,20 +49,25 @@ class LabelledBatches:
     def __iter__(self) -> Iterator[Batch]:
         left = self._max_examples
         for images, labels in self._read():
+            _check_batched(images, labels)
             if left is not None:
                 images, labels = images[:left], labels[:left]
                 left -= len(images)
-            images = validation.image_array("data", images)
-            validation.pixels_in_range("data", images, self._value_range)
-            if len(images) != len(labels):
-                raise ValueError(
-                    "Argument `data` must hold as many labels as images. Received: "
-                    f"{len(images)} images and {len(labels)} labels."
-                )
+            self._check(images, labels)
             if len(images):
                 yield images.astype("float32"), labels
             if left == 0:
                 return
+
+    def _check(self, images: np.ndarray, labels: np.ndarray) -> None:
+        _check_batched(images, labels)
+        validation.image_array("data", images)
+        validation.pixels_in_range("data", images, self._value_range)
+        if len(images) != len(labels):
+            raise ValueError(
+                "Argument `data` must hold as many labels as images. Received: "
+                f"{len(images)} images and {len(labels)} labels."
+            )
 
     def _reader(self, data: Any) -> tuple[Any, int | None]:
         if isinstance(data, tf.data.Dataset):
@@ -89,13 +94,7 @@ class LabelledBatches:
                 f"keras.utils.PyDataset. Received: a one-shot {type(data).__name__}."
             )
         images, labels = _pair(data)
-        images = validation.image_array("data", images)
-        validation.pixels_in_range("data", images, self._value_range)
-        if len(images) != len(labels):
-            raise ValueError(
-                "Argument `data` must hold as many labels as images. Received: "
-                f"{len(images)} images and {len(labels)} labels."
-            )
+        self._check(images, labels)
         size = self._batch_size or DEFAULT_BATCH_SIZE
         return (
             lambda: (
@@ -103,6 +102,14 @@ class LabelledBatches:
                 for i in range(0, len(images), size)
             ),
             len(images),
+        )
+
+
+def _check_batched(images: np.ndarray, labels: np.ndarray) -> None:
+    if labels.ndim == 0 or images.ndim == 0:
+        raise ValueError(
+            "Argument `data` must hold minibatches. Received: a single image of shape "
+            f"{images.shape} with the label {labels!r}. Call dataset.batch(n)."
         )
 
 

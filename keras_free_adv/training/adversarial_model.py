@@ -73,6 +73,7 @@ class AdversarialModel(WrappedModel):
         self.value_range = value_range
         self.perturb = perturb
         self._place = Place()
+        self._live = minibatches.LiveDataset(lambda: self._place.update // self.replays)
         self._warned_of_few_passes = False
 
     def get_config(self) -> dict[str, Any]:
@@ -162,6 +163,7 @@ class AdversarialModel(WrappedModel):
         check_fit_arguments(
             x,
             epochs=epochs,
+            initial_epoch=initial_epoch,
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             validation_split=validation_split,
@@ -179,6 +181,7 @@ class AdversarialModel(WrappedModel):
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
+            live=self._live,
         )
         steps_per_epoch = _steps(source, steps_per_epoch)
         self._begin(source, epochs, initial_epoch, steps_per_epoch)
@@ -186,7 +189,7 @@ class AdversarialModel(WrappedModel):
             source = minibatches.weighted_by_class(source, class_weight)
         with self._executions_that_divide(steps_per_epoch):
             return super().fit(
-                minibatches.replayed(source, self.replays, self._place.ask),
+                minibatches.replayed(source, self.replays, self._place.ask, self._room),
                 epochs=epochs,
                 verbose=verbose,
                 callbacks=self._with_passes_logged(callbacks, source.count),
@@ -243,6 +246,11 @@ class AdversarialModel(WrappedModel):
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         """Called before training on minibatches of at most `rows` examples."""
+
+    @property
+    def _room(self) -> int | None:
+        """The largest minibatch this model can train on, or None for any."""
+        return None
 
     def _check_data(self, sample: tuple[Any, ...]) -> None:
         x, y = sample[:2]

@@ -17,6 +17,7 @@ def check_fit_arguments(
     x: Any,
     *,
     epochs: Any,
+    initial_epoch: Any,
     batch_size: Any,
     steps_per_epoch: Any,
     validation_split: Any,
@@ -25,6 +26,8 @@ def check_fit_arguments(
 ) -> None:
     """Raises if the arguments of `fit`, apart from the data itself, are wrong."""
     validation.positive_integer("epochs", epochs)
+    if initial_epoch != 0:
+        validation.positive_integer("initial_epoch", initial_epoch, "Or pass 0.")
     for name, value in (
         ("batch_size", batch_size),
         ("steps_per_epoch", steps_per_epoch),
@@ -45,11 +48,28 @@ def check_fit_arguments(
                 f"{type(x).__name__}. Split the dataset (take and skip), and pass "
                 "`validation_data`."
             )
+    if class_weight is not None:
+        _check_class_weight(class_weight)
     if class_weight is not None and sample_weight is not None:
         raise ValueError(
             "Arguments `class_weight` and `sample_weight` cannot be given together. "
             "Multiply the class weights into `sample_weight`."
         )
+
+
+def _check_class_weight(class_weight: Any) -> None:
+    if not isinstance(class_weight, dict) or not class_weight:
+        raise ValueError(
+            "Argument `class_weight` must be a dict of class number to weight, such as "
+            f"{{0: 1.0, 1: 2.5}}. Received: class_weight={class_weight!r}."
+        )
+    for label, weight in class_weight.items():
+        if not isinstance(label, (int, np.integer)) or label < 0:
+            raise ValueError(
+                "Argument `class_weight` must have class numbers, 0 or more, as keys. "
+                f"Received: the key {label!r}."
+            )
+        validation.finite_number(f"class_weight[{label}]", weight)
 
 
 def check_images(images: Any, value_range: tuple[float, float], model: Any) -> None:
@@ -100,6 +120,9 @@ def check_labels(labels: Any, model: keras.Model, loss: Any) -> None:
                 f"({len(labels)},), for the loss {SPARSE!r}. Received: shape "
                 f"{labels.shape}. For one-hot labels compile with loss={ONE_HOT!r}."
             )
+        ignored = getattr(loss, "ignore_class", None)
+        if ignored is not None:
+            labels = labels[labels != ignored]
         if labels.size and not (labels.min() >= 0 and labels.max() < classes):
             raise ValueError(
                 f"Argument `y` must hold class numbers from 0 to {classes - 1}: the "

@@ -99,12 +99,13 @@ class FreeAdversarialModel(AdversarialModel):
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         g_theta, g_delta = tape.gradient(scaled_loss, (weights, delta))
+        self._require_gradient(g_delta)
 
         self.optimizer.apply_gradients(zip(g_theta, weights, strict=True))
         self._perturbation.write(
             geometry.ascend(
                 delta,
-                self._require_gradient(g_delta),
+                g_delta,
                 step_size=self.step_size,
                 epsilon=self.epsilon,
                 norm=self.norm,
@@ -123,6 +124,10 @@ class FreeAdversarialModel(AdversarialModel):
         )
         if new:
             self.train_function = None  # it was traced with the old variable
+
+    @property
+    def _room(self) -> int:
+        return self._perturbation.rows * self.distribute_strategy.num_replicas_in_sync
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -181,7 +181,7 @@ def test_one_hot_labels_and_column_labels_equal_class_numbers():
     attack = PGDAttack(0.1, steps=2, seed=0)
     by_number = attack(images, labels, model=NETWORK)
     one_hot = keras.utils.to_categorical(labels, 3)
-    for same in (one_hot, labels[:, None]):
+    for same in (one_hot, labels[:, None], labels.tolist()):
         np.testing.assert_array_equal(attack(images, same, model=NETWORK), by_number)
 
 

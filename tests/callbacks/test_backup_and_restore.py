@@ -9,7 +9,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_free_adv import BackupAndRestore, FreeAdversarialModel, PGDAdversarialModel
+from keras_free_adv import (
+    BackupAndRestore,
+    FreeAdversarialModel,
+    PGDAdversarialModel,
+    PGDAttack,
+    RobustnessEvaluation,
+)
 from tests.conftest import from_logits, small_images, small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:This run ends after")
@@ -156,6 +162,44 @@ def test_a_plain_keras_model_goes_on_at_its_epoch(tmp_path):
     assert not (tmp_path / "backup").exists()
     # A second fit starts at its own beginning.
     assert again.fit(**data, verbose=0).epoch == [0, 1, 2, 3, 4]
+
+
+def test_what_other_callbacks_know_is_kept_if_it_can_be(tmp_path):
+    """RobustnessEvaluation every two epochs logs its last value in between."""
+
+    class Foreign(keras.callbacks.Callback):
+        best = {"a set"}  # noqa: RUF012 (nothing that a file could hold)
+        wait = 3
+
+    images, labels = small_images(120)
+    evaluation = [(images, labels), PGDAttack(0.05, steps=1, seed=0)]
+
+    def fit(folder, *more, epochs=4):
+        keras.utils.set_random_seed(0)
+        model = small_network()
+        model.compile("sgd", from_logits())
+        robust = RobustnessEvaluation(*evaluation, every=2)
+        callbacks = [Foreign(), robust, BackupAndRestore(folder), *more]
+        return model.fit(
+            images, labels, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks
+        )
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "a", Stop())
+    assert fit(tmp_path / "a").history == fit(tmp_path / "b").history
+
+
+def test_it_is_serializable_with_its_arguments(tmp_path):
+    backup = BackupAndRestore(str(tmp_path), save_freq=7, delete_checkpoint=False)
+    copy = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(backup)
+    )
+    assert copy.get_config() == backup.get_config()
 
 
 def test_a_half_written_backup_is_ignored(tmp_path):

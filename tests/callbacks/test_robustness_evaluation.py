@@ -40,7 +40,7 @@ def test_every_so_many_epochs_and_a_prefix():
     class Counted(RobustnessEvaluation):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
-            calls.append(dict(self._last))
+            calls.append(dict(self.last_accuracy))
 
     robust = Counted(
         (images, labels), PGDAttack(0.05, steps=1), every=2, prefix="robust_"
@@ -90,3 +90,16 @@ def test_a_callback_that_comes_too_early_is_named_at_the_start(adversarial):
             verbose=0,
         )
     assert np.isfinite(model.get_weights()[0]).all()
+
+
+def test_it_is_serializable_with_its_arguments():
+    images, labels = small_images(4)
+    robust = RobustnessEvaluation(
+        (images, labels), PGDAttack(0.05, steps=3, seed=1), every=2, prefix="x_"
+    )
+    copy = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(robust)
+    )
+    assert (copy.every, copy.prefix, copy.names) == (2, "x_", robust.names)
+    assert copy.attacks[0].get_config() == robust.attacks[0].get_config()
+    np.testing.assert_allclose(copy.data[0], images)

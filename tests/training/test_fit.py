@@ -186,6 +186,48 @@ def test_several_outputs_with_a_dict_of_losses(wrap):
     assert {"loss", "kind_loss", "size_loss"} <= set(history.history)
 
 
+# Keras says the same of a list in plain `fit`.
+@pytest.mark.filterwarnings("ignore:(?s).*structure of `inputs`")
+def test_lists_of_labels_and_a_list_of_one_input(wrap):
+    """As `keras.Model.fit` takes them; labels of one shape are not stacked."""
+    inputs = keras.Input((6, 6, 1))
+    flat = layers.Flatten()(inputs)
+    network = keras.Model(inputs, [layers.Dense(3)(flat), layers.Dense(3)(flat)])
+    model = wrap(network)
+    model.compile("sgd", [from_logits(), from_logits()])
+    images, labels = small_images(16)
+    first = model.fit(images, [labels, labels], batch_size=8, epochs=2, verbose=0)
+    assert np.isfinite(first.history["loss"]).all()
+    single = wrap(small_network())
+    single.compile("sgd", from_logits())
+    second = single.fit([images], labels, batch_size=8, epochs=2, verbose=0)
+    assert np.isfinite(second.history["loss"]).all()
+
+
+def test_labels_that_the_loss_ignores(wrap):
+    images, labels = small_images(16)
+    labels[:4] = -1
+    model = wrap(small_network())
+    loss = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=-1)
+    model.compile("sgd", loss)
+    history = model.fit(images, labels, batch_size=8, epochs=2, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_without_an_input_gradient_no_weight_moves(eager):
+    inputs = keras.Input((6, 6, 1))
+    whole = layers.Lambda(lambda x: tf.cast(tf.cast(x, tf.int32), tf.float32))(inputs)
+    network = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(whole)))
+    model = FreeAdversarialModel(network, 0.1, replays=1)
+    model.compile("sgd", from_logits(), run_eagerly=eager)
+    before = network.get_weights()
+    with pytest.raises(ValueError, match="differentiably"):
+        model.fit(*small_images(8), verbose=0)
+    for one, other in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_dict_of_inputs_perturbs_the_named_one(wrap):
     image, extra = keras.Input((6, 6, 1), name="image"), keras.Input((2,), name="extra")
     joined = layers.Concatenate()([layers.Flatten()(image), extra])
@@ -376,7 +418,8 @@ def test_a_minibatch_larger_than_the_first_is_named():
     images, labels = small_images(24)
 
     def growing():
-        yield images[:8], labels[:8]
+        for _ in range(2):
+            yield images[:8], labels[:8]
         yield images[8:], labels[8:]
 
     data = tf.data.Dataset.from_generator(
@@ -388,5 +431,7 @@ def test_a_minibatch_larger_than_the_first_is_named():
     )
     model = FreeAdversarialModel(small_network(), 0.1, replays=1)
     model.compile("sgd", from_logits())
-    with pytest.raises(tf.errors.InvalidArgumentError, match="larger than the first"):
-        model.fit(data, steps_per_epoch=2, verbose=0)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="more than the 8 examples"
+    ):
+        model.fit(data, steps_per_epoch=3, verbose=0)

@@ -64,6 +64,17 @@ def test_sixteen_fits_of_one_epoch_equal_one_of_sixteen(kind):
         assert first_pass != second_pass
 
 
+def test_a_shuffled_dataset_is_seen_whole_by_many_fits():
+    images, labels = small_images(64)
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(64).batch(4)
+    model = recording_model(replays=8)
+    for _ in range(8):
+        model.fit(data, epochs=1, verbose=0)
+    firsts = np.array(model.seen).reshape(-1, 8)
+    assert (firsts == firsts[:, :1]).all()
+    assert len(set(model.seen)) == 16  # each of the pass's minibatches, once
+
+
 def test_loaded_sets_are_addressed_by_position():
     def trained(fits, epochs):
         keras.utils.set_random_seed(7)
