@@ -5,10 +5,7 @@ are, and gives an endless stream of them from any minibatch on. For arrays and
 PyDatasets which examples a minibatch holds follows from (seed, number) alone.
 """
 
-import concurrent.futures
-import multiprocessing
 import types
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +16,9 @@ import tensorflow as tf
 from keras import tree
 
 from keras_free_adv import random_numbers
-from keras_free_adv.data.passes import endless_passes, sharded_by_data
+from keras_free_adv.data.live_dataset import LiveDataset
+from keras_free_adv.data.passes import endless_passes
+from keras_free_adv.data.read_ahead import read_ahead
 
 # stream(seed, first): an endless dataset from minibatch number `first` on; both are
 # int64 scalars, read when iteration starts.
@@ -53,7 +52,7 @@ def minibatches(
     batch_size: int | None,
     steps_per_epoch: int | None,
     shuffle: bool | str,
-    live: "LiveDataset",
+    live: LiveDataset,
 ) -> Minibatches:
     """Recognizes what `fit` was given.
 
@@ -176,67 +175,6 @@ def from_arrays(
     return Minibatches(count, batch_size, stream, data)
 
 
-class LiveDataset:
-    """A user's tf.data pipeline, being read, from `fit` to `fit`.
-
-    Its shuffling cannot be entered in the middle, so its iterator is kept, with the
-    minibatches that were fetched ahead and not yet trained on.
-
-    Args:
-        training_on: returns the number of the minibatch in training; none before it
-            will be asked for again.
-    """
-
-    def __init__(self, training_on: Callable[[], int]) -> None:
-        self._training_on = training_on
-        self._dataset: tf.data.Dataset | None = None
-        self._iterator: Iterator[Any] = iter(())
-        self._next = 0
-        self._fetched: dict[int, list[tf.Tensor]] = {}
-
-    def stream(self, dataset: tf.data.Dataset, first: Any) -> tf.data.Dataset:
-        """Minibatches of `dataset`, passed through without end, from `first` on."""
-        specs = tree.flatten(dataset.element_spec)
-
-        def begin(first: Any) -> np.int64:
-            self._enter(dataset, int(first))
-            return np.int64(first)
-
-        def fetch(number: Any) -> list[tf.Tensor]:
-            return self._fetch(int(number))
-
-        def minibatch(number: Any) -> Any:
-            parts = tf.py_function(fetch, [number], [spec.dtype for spec in specs])
-            for part, spec in zip(parts, specs, strict=True):
-                part.set_shape(spec.shape)
-            return tree.pack_sequence_as(dataset.element_spec, list(parts))
-
-        first = tf.ensure_shape(tf.numpy_function(begin, [first], tf.int64), ())
-        return tf.data.Dataset.range(first, tf.int64.max).map(minibatch)
-
-    def _enter(self, dataset: tf.data.Dataset, first: int) -> None:
-        oldest = min(self._fetched, default=self._next)
-        if dataset is not self._dataset or not oldest <= first <= self._next:
-            self._dataset = dataset
-            count = int(dataset.cardinality())
-            if count > 0:
-                passes = dataset.skip(first % count).concatenate(dataset.repeat())
-            else:
-                passes = dataset.repeat().skip(first)
-            self._iterator = iter(passes)
-            self._next, self._fetched = first, {}
-        self._fetched = {k: v for k, v in self._fetched.items() if k >= first}
-
-    def _fetch(self, number: int) -> list[tf.Tensor]:
-        while self._next <= number:
-            self._fetched[self._next] = tree.flatten(next(self._iterator))
-            self._next += 1
-        wanted = self._fetched[number]
-        needed = min(self._training_on(), number)
-        self._fetched = {k: v for k, v in self._fetched.items() if k >= needed}
-        return wanted
-
-
 def from_dataset(dataset: tf.data.Dataset, live: LiveDataset) -> Minibatches:
     """A user's tf.data pipeline, passed through again and again.
 
@@ -296,7 +234,7 @@ def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibat
     def items(seed: Any, first: Any) -> Iterator[tuple[Any, ...]]:
         first = int(first)
         if count is None:
-            yield from _read_ahead(dataset, _numbers_from(first))
+            yield from map(_standard_item, read_ahead(dataset, _numbers_from(first)))
             return
         number, within = divmod(first, count)
         while True:
@@ -304,7 +242,8 @@ def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibat
             if shuffle:
                 np.random.default_rng((int(seed), number)).shuffle(order)
             dataset.on_epoch_begin()
-            yield from _read_ahead(dataset, iter(order[within:].tolist()))
+            indices = iter(order[within:].tolist())
+            yield from map(_standard_item, read_ahead(dataset, indices))
             dataset.on_epoch_end()
             number, within = number + 1, 0
 
@@ -352,58 +291,6 @@ def weighted_by_class(
     )
 
 
-def replayed(
-    source: Minibatches,
-    replays: int,
-    place: Callable[[], tuple[int, int]],
-    room: int | None,
-) -> tf.data.Dataset:
-    """The stream that `fit` sees: each minibatch `replays` times, from `place()` on.
-
-    Args:
-        source: the minibatches.
-        replays: m.
-        place: returns (seed, number of the next update); asked when iteration
-            starts, so that a backup restored after the dataset was made counts.
-        room: examples in the largest minibatch that can be trained on; None for any.
-
-    Returns:
-        An infinite dataset; element u of the run is minibatch u // replays.
-    """
-
-    def ask() -> tuple[np.int64, np.int64]:
-        seed, update = place()
-        return np.int64(seed), np.int64(update)
-
-    def fits(*minibatch: Any) -> Any:
-        rows = tf.shape(tree.flatten(minibatch[0])[0])[0]
-        message = (
-            f"Argument `x`: a minibatch has more than the {room} examples for which "
-            "the perturbation was made, from the first two minibatches. Batch the data "
-            "with a fixed size (dataset.batch(n)); only the last may be shorter."
-        )
-        with tf.control_dependencies(
-            [tf.debugging.assert_less_equal(rows, room, message)]
-        ):
-            return tree.map_structure(
-                lambda t: None if t is None else tf.identity(t), minibatch
-            )
-
-    def from_place(_: Any) -> tf.data.Dataset:
-        seed, update = tf.numpy_function(ask, [], [tf.int64, tf.int64])
-        seed, update = tf.ensure_shape(seed, ()), tf.ensure_shape(update, ())
-        stream = source.stream(seed, update // replays)
-        if room is not None:
-            stream = stream.map(fits)
-        stream = stream.flat_map(
-            lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(replays)
-        )
-        return stream.skip(update % replays)
-
-    stream = tf.data.Dataset.from_tensors(0).flat_map(from_place)
-    return sharded_by_data(stream).prefetch(tf.data.AUTOTUNE)
-
-
 def _common_length(data: tuple[Any, ...]) -> int:
     sizes = {len(a) for a in tree.flatten(data) if a is not None}
     if len(sizes) != 1:
@@ -432,32 +319,3 @@ def _numbers_from(first: int) -> Iterator[int]:
     while True:
         yield first
         first += 1
-
-
-def _read_ahead(
-    dataset: keras.utils.PyDataset, indices: Iterator[int]
-) -> Iterator[tuple[Any, ...]]:
-    """Reads items in order, `workers` at a time, `max_queue_size` ahead."""
-    if dataset.workers <= 1 and not dataset.use_multiprocessing:
-        for index in indices:
-            yield _standard_item(dataset[index])
-        return
-    pool: concurrent.futures.Executor
-    if dataset.use_multiprocessing:
-        pool = concurrent.futures.ProcessPoolExecutor(
-            max(dataset.workers, 1), mp_context=multiprocessing.get_context("spawn")
-        )
-    else:
-        pool = concurrent.futures.ThreadPoolExecutor(dataset.workers)
-    with pool:
-        waiting: deque = deque()
-        try:
-            for index in indices:
-                waiting.append(pool.submit(dataset.__getitem__, index))
-                if len(waiting) >= max(dataset.max_queue_size, dataset.workers):
-                    yield _standard_item(waiting.popleft().result())
-            while waiting:
-                yield _standard_item(waiting.popleft().result())
-        finally:
-            for item in waiting:
-                item.cancel()

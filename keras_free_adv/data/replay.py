@@ -44,8 +44,11 @@ def replay(replays: int) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
                 element if len(element) > 1 else element[0]
             ).repeat(replays)
         )
-        count = dataset.cardinality()
-        count = tf.where(count > 0, count * replays, count)
+        # flat_map forgets the cardinality; within a graph nobody asks for it.
+        count = tf.get_static_value(dataset.cardinality())
+        if count is None or count == tf.data.UNKNOWN_CARDINALITY:
+            return replayed
+        count = count * replays if count > 0 else count
         return replayed.apply(tf.data.experimental.assert_cardinality(count))
 
     return transformation

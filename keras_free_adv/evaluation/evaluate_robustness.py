@@ -16,6 +16,7 @@ from keras_free_adv.evaluation.labelled_batches import (
 )
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.evaluation.survivors import Survivors
+from keras_free_adv.logits import LogitView
 
 NATURAL = "natural"
 
@@ -77,62 +78,75 @@ def evaluate_robustness(
         value_range=attacks[0].value_range,
     )
     progress = _Progress(batches.examples, len(attacks), verbose)
-    correct: list[np.ndarray] = []
+    natural = _Natural(model, attacks[0])
     runs: dict[str, Survivors] = {}
     views: dict[str, Any] = {}
-    natural_seconds = 0.0
-    seen = 0
     for images, labels in batches:
-        begin = time.perf_counter()
         if not runs:
+            size = batch_size or max(len(images), DEFAULT_BATCH_SIZE)
             for attack in attacks:
-                views[attack.name] = attack.view_of(model, images)
-                runs[attack.name] = Survivors(
-                    attack,
-                    model,
-                    views[attack.name],
-                    batch_size or max(len(images), DEFAULT_BATCH_SIZE),
-                    progress.add,
-                )
-        first = attacks[0]
-        check_classes(labels, views[first.name].classes)
-        clean = first.clean_outcome(model, views[first.name], images, labels)
-        right = ~np.asarray(clean.fooled)
-        natural_seconds += time.perf_counter() - begin
-        ids = np.arange(seen, seen + len(images))
-        correct.append(right)
-        seen += len(images)
+                view = views[attack.name] = attack.view_of(model, images)
+                runs[attack.name] = Survivors(attack, model, view, size, progress.add)
+        ids, right = natural.correct(images, labels, views[attacks[0].name])
         for run in runs.values():
             progress.add(int((~right).sum()))
             run.add(ids[right], images[right], labels[right])
-    if not correct:
+    if not runs:
         raise ValueError("Argument `data` holds no example. Pass at least one.")
-    robust = {NATURAL: np.concatenate(correct)}
+    robust = {NATURAL: np.concatenate(natural.right)}
     for name, run in runs.items():
-        robust[name] = np.zeros(seen, bool)
+        robust[name] = np.zeros(natural.seen, bool)
         robust[name][run.finish()] = True
     progress.close()
-    report = RobustnessReport(
+    for doubt in (doubts := _doubts(robust, attacks)):
+        warnings.warn(doubt, stacklevel=2)
+    return RobustnessReport(
         accuracy={name: float(stands.mean()) for name, stands in robust.items()},
         robust=robust,
         worst_case=float(np.logical_and.reduce(list(robust.values())).mean()),
         seconds={
-            NATURAL: natural_seconds,
+            NATURAL: natural.seconds,
             **{name: run.seconds for name, run in runs.items()},
         },
         threat_models={
-            attack.name: {
-                **attack.get_config(),
-                "seed": attack.seed_in_use,
-                "logits": views[attack.name].source,
-            }
-            for attack in attacks
+            attack.name: _threat_model(attack, views[attack.name]) for attack in attacks
         },
-        warnings=_doubts(robust, attacks),
+        warnings=doubts,
     )
-    for doubt in report.warnings:
-        warnings.warn(doubt, stacklevel=2)
-    return report
+
+
+class _Natural:
+    """Which examples the model gets right without an attack."""
+
+    def __init__(self, model: keras.Model, attack: Attack) -> None:
+        self._model = model
+        self._attack = attack
+        self.right: list[np.ndarray] = []
+        self.seen = 0
+        self.seconds = 0.0
+
+    def correct(
+        self, images: np.ndarray, labels: np.ndarray, view: LogitView
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of the examples, `[B]`, and whether each is right, `[B]`."""
+        begin = time.perf_counter()
+        check_classes(labels, view.classes)
+        clean = self._attack.clean_outcome(self._model, view, images, labels)
+        right = ~np.asarray(clean.fooled)
+        self.seconds += time.perf_counter() - begin
+        ids = np.arange(self.seen, self.seen + len(images))
+        self.right.append(right)
+        self.seen += len(images)
+        return ids, right
+
+
+def _threat_model(attack: Attack, view: LogitView) -> dict[str, Any]:
+    """An attack's settings, with which it can be repeated, as plain values."""
+    return {
+        **attack.get_config(),
+        "seed": attack.seed_in_use,
+        "logits": view.source,
+    }
 
 
 def checked_attacks(attacks: Any) -> list[Attack]:

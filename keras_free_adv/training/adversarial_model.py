@@ -12,6 +12,8 @@ from keras import ops, tree
 
 from keras_free_adv import geometry, keras_internals, validation
 from keras_free_adv.data import minibatches
+from keras_free_adv.data.live_dataset import LiveDataset
+from keras_free_adv.data.replayed_stream import replayed_stream
 from keras_free_adv.training.data_checks import (
     check_fit_arguments,
     check_images,
@@ -73,7 +75,7 @@ class AdversarialModel(WrappedModel):
         self.value_range = value_range
         self.perturb = perturb
         self._place = Place()
-        self._live = minibatches.LiveDataset(lambda: self._place.update // self.replays)
+        self._live = LiveDataset(lambda: self._place.update // self.replays)
         self._warned_of_few_passes = False
 
     def get_config(self) -> dict[str, Any]:
@@ -189,7 +191,7 @@ class AdversarialModel(WrappedModel):
             source = minibatches.weighted_by_class(source, class_weight)
         with self._executions_that_divide(steps_per_epoch):
             return super().fit(
-                minibatches.replayed(source, self.replays, self._place.ask, self._room),
+                replayed_stream(source, self.replays, self._place.ask, self._room),
                 epochs=epochs,
                 verbose=verbose,
                 callbacks=self._with_passes_logged(callbacks, source.count),

@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from keras_free_adv.data import minibatches
+from keras_free_adv.data.live_dataset import LiveDataset
+from keras_free_adv.data.replayed_stream import replayed_stream
 
 X = np.arange(10, dtype="float32").reshape(10, 1)
 Y = np.arange(10)
@@ -121,9 +123,7 @@ def test_a_py_dataset_read_by_processes():
 
 def test_a_dataset_shuffles_anew_each_pass():
     data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(10, seed=1).batch(4)
-    seen = labels(
-        minibatches.from_dataset(data, minibatches.LiveDataset(lambda: 0)), 0, 6
-    )
+    seen = labels(minibatches.from_dataset(data, LiveDataset(lambda: 0)), 0, 6)
     passes = [np.concatenate(part).tolist() for part in (seen[:3], seen[3:])]
     assert sorted(passes[0]) == sorted(passes[1]) == list(range(10))
     assert passes[0] != passes[1]
@@ -132,7 +132,7 @@ def test_a_dataset_shuffles_anew_each_pass():
 def test_a_shuffled_dataset_goes_on_where_it_stopped():
     """Ten streams of two minibatches see what one stream of twenty would: all."""
     data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(10, seed=1).batch(4)
-    live = minibatches.LiveDataset(lambda: trained)
+    live = LiveDataset(lambda: trained)
     source = minibatches.from_dataset(data, live)
     seen = []
     for trained in range(0, 20, 2):
@@ -144,21 +144,21 @@ def test_a_shuffled_dataset_goes_on_where_it_stopped():
 def test_a_dataset_may_begin_with_its_short_minibatch():
     short = tf.data.Dataset.from_tensor_slices((X[:2], Y[:2])).batch(2)
     data = short.concatenate(tf.data.Dataset.from_tensor_slices((X, Y)).batch(4))
-    source = minibatches.from_dataset(data, minibatches.LiveDataset(lambda: 0))
+    source = minibatches.from_dataset(data, LiveDataset(lambda: 0))
     assert source.rows == 4
 
 
 def test_a_dataset_of_unknown_size_is_repeated():
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)
     data = data.filter(lambda x, y: tf.shape(y)[0] > 0)
-    source = minibatches.from_dataset(data, minibatches.LiveDataset(lambda: 0))
+    source = minibatches.from_dataset(data, LiveDataset(lambda: 0))
     assert source.count is None
     assert labels(source, 2, 3) == [[8, 9], [0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_replays_start_within_a_minibatch_where_the_place_says():
     place = [3, 0]
-    stream = minibatches.replayed(arrays(False), 3, lambda: tuple(place), None)
+    stream = replayed_stream(arrays(False), 3, lambda: tuple(place), None)
     place[1] = 5  # a backup restored after the dataset was made
     firsts = [int(y[0]) for _, y in itertools.islice(stream, 5)]
     assert firsts == [4, 8, 8, 8, 0]

@@ -25,6 +25,7 @@ def test_the_cardinality_is_kept_right():
     )
     unknown = data.filter(lambda e: e > 0)
     assert int(unknown.apply(replay(4)).cardinality()) == tf.data.UNKNOWN_CARDINALITY
+    assert [int(e) for e in unknown.apply(replay(2))] == [1, 1, 2, 2]
 
 
 def test_what_is_random_is_drawn_once_for_all_replays():

@@ -1,0 +1,61 @@
+"""The stream that an adversarial model trains on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from keras_free_adv.data.minibatches import Minibatches
+from keras_free_adv.data.passes import sharded_by_data
+from keras_free_adv.data.replay import replay
+
+
+def replayed_stream(
+    source: Minibatches,
+    replays: int,
+    place: Callable[[], tuple[int, int]],
+    room: int | None,
+) -> tf.data.Dataset:
+    """The stream that `fit` sees: each minibatch `replays` times, from `place()` on.
+
+    Args:
+        source: the minibatches.
+        replays: m.
+        place: returns (seed, number of the next update); asked when iteration
+            starts, so that a backup restored after the dataset was made counts.
+        room: examples in the largest minibatch that can be trained on; None for any.
+
+    Returns:
+        An infinite dataset; element u of the run is minibatch u // replays.
+    """
+
+    def ask() -> tuple[np.int64, np.int64]:
+        seed, update = place()
+        return np.int64(seed), np.int64(update)
+
+    def fits(*minibatch: Any) -> Any:
+        rows = tf.shape(tree.flatten(minibatch[0])[0])[0]
+        message = (
+            f"Argument `x`: a minibatch has more than the {room} examples for which "
+            "the perturbation was made, from the first two minibatches. Batch the data "
+            "with a fixed size (dataset.batch(n)); only the last may be shorter."
+        )
+        with tf.control_dependencies(
+            [tf.debugging.assert_less_equal(rows, room, message)]
+        ):
+            return tree.map_structure(
+                lambda t: None if t is None else tf.identity(t), minibatch
+            )
+
+    def from_place(_: Any) -> tf.data.Dataset:
+        seed, update = tf.numpy_function(ask, [], [tf.int64, tf.int64])
+        seed, update = tf.ensure_shape(seed, ()), tf.ensure_shape(update, ())
+        stream = source.stream(seed, update // replays)
+        if room is not None:
+            stream = stream.map(fits)
+        return stream.apply(replay(replays)).skip(update % replays)
+
+    stream = tf.data.Dataset.from_tensors(0).flat_map(from_place)
+    return sharded_by_data(stream).prefetch(tf.data.AUTOTUNE)
