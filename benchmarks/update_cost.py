@@ -8,6 +8,7 @@ of CIFAR's size; the ratios are of minima and of medians over the rounds.
 
 import statistics
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -31,6 +32,7 @@ METHODS = {
 
 def main(argv):
     del argv
+    warnings.filterwarnings("ignore", message="This run ends after")
     keras.config.set_dtype_policy(FLAGS.policy)
     generator = np.random.default_rng(0)
     count = FLAGS.batch_size * FLAGS.updates
@@ -47,7 +49,6 @@ def main(argv):
     for number in range(FLAGS.rounds + 1):  # the first is for tracing
         for name, model in models.items():
             begin = time.perf_counter()
-            # 8 epochs' warning of few passes does not matter here.
             model.fit(images, labels, batch_size=FLAGS.batch_size, verbose=0)
             if number:
                 seconds[name].append((time.perf_counter() - begin) / FLAGS.updates)

@@ -254,7 +254,11 @@ def main(argv: list[str]) -> None:
     files.write_text(folder / "report.md", report.to_markdown())
     history = json.loads((folder / "history.json").read_text())
     print(report)
-    print(f"Training took {sum(history['seconds']):.0f} seconds. Results: {folder}")
+    seconds = history["seconds"]
+    print(
+        f"Training took {sum(seconds) / 60:.1f} minutes for {len(seconds)} epochs; the "
+        f"fastest took {min(seconds):.1f} seconds. Results: {folder}"
+    )
 
 
 if __name__ == "__main__":
