@@ -123,6 +123,15 @@ class AdversarialModel(WrappedModel):
             )
         return gradient
 
+    def _update_weights(self, gradients: list[Any], weights: list[Any]) -> None:
+        """One step of the compiled optimizer; of a frozen model, as Keras: none."""
+        if not weights:
+            warnings.warn(
+                "The model does not have any trainable weights.", stacklevel=3
+            )
+            return
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+
     def _update_loss_metric(self, loss: Any, images: Any) -> None:
         # Under a strategy each replica's loss is its share of the global mean.
         replicas = self.distribute_strategy.num_replicas_in_sync

@@ -101,7 +101,7 @@ class FreeAdversarialModel(AdversarialModel):
         g_theta, g_delta = tape.gradient(scaled_loss, (weights, delta))
         self._require_gradient(g_delta)
 
-        self.optimizer.apply_gradients(zip(g_theta, weights, strict=True))
+        self._update_weights(g_theta, weights)
         self._perturbation.write(
             geometry.ascend(
                 delta,

@@ -93,7 +93,7 @@ class PGDAdversarialModel(AdversarialModel):
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         gradients = tape.gradient(scaled_loss, weights)
-        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        self._update_weights(gradients, weights)
 
         self._update_loss_metric(loss, images)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)

@@ -1,7 +1,7 @@
 """Batch normalization on TensorFlow's fused kernel.
 
-Keras computes it from small operations, two to three times slower on CPU in
-bfloat16. The numbers, weights and arguments are Keras' own.
+Keras computes it from many small operations, slower on CPU. The numbers, weights and
+arguments are Keras' own.
 """
 
 from typing import Any

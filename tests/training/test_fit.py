@@ -254,6 +254,21 @@ def test_frozen_layers_stay(wrap):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_frozen_model_trains_nothing_and_says_so_as_keras_does(wrap):
+    network = small_network()
+    network.trainable = False
+    before = network.get_weights()
+    model = wrap(network)
+    model.compile("sgd", from_logits())
+    images, labels = small_images(16)
+    with pytest.warns(UserWarning, match="any trainable weights"):
+        model.fit(images, labels, batch_size=8, epochs=2, verbose=0)
+    for one, other in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    if isinstance(model, FreeAdversarialModel):
+        assert np.abs(model.delta).max() == np.float32(0.1)
+
+
 def test_a_keras_application(wrap):
     network = keras.applications.MobileNetV2(
         input_shape=(32, 32, 3), alpha=0.35, weights=None, classes=3
