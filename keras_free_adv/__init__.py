@@ -5,12 +5,18 @@ what is listed in `__all__`, the submodules `datasets`, `zoo` and `plotting` can
 imported.
 """
 
+from keras_free_adv.attacks.apgd_attack import APGDAttack
+from keras_free_adv.attacks.auto_attack import AutoAttack
+from keras_free_adv.attacks.fab_attack import FABAttack
 from keras_free_adv.attacks.pgd_attack import PGDAttack
+from keras_free_adv.attacks.square_attack import SquareAttack
 from keras_free_adv.callbacks.backup_and_restore import BackupAndRestore
+from keras_free_adv.callbacks.collapse_guard import CollapseGuard
 from keras_free_adv.callbacks.robustness_evaluation import RobustnessEvaluation
 from keras_free_adv.data.replay import replay
 from keras_free_adv.evaluation.evaluate_robustness import evaluate_robustness
 from keras_free_adv.evaluation.paper_attacks import paper_attacks
+from keras_free_adv.evaluation.published_figures import published_figures
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
 from keras_free_adv.training.pgd_adversarial_model import PGDAdversarialModel
@@ -18,13 +24,19 @@ from keras_free_adv.training.pgd_adversarial_model import PGDAdversarialModel
 __version__ = "0.1.0"
 
 __all__ = [
+    "APGDAttack",
+    "AutoAttack",
     "BackupAndRestore",
+    "CollapseGuard",
+    "FABAttack",
     "FreeAdversarialModel",
     "PGDAdversarialModel",
     "PGDAttack",
     "RobustnessEvaluation",
     "RobustnessReport",
+    "SquareAttack",
     "evaluate_robustness",
     "paper_attacks",
+    "published_figures",
     "replay",
 ]

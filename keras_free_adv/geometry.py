@@ -25,6 +25,21 @@ class Norm(Protocol):
     def random_start(self, keys: Any, like: Any, epsilon: Any) -> Any:
         """A uniform draw from the ball, of the shape and dtype of `like`."""
 
+    def length(self, delta: Any) -> Any:
+        """The norm of each example's delta, `[B, 1, ...]`."""
+
+    def dual_length(self, weights: Any) -> Any:
+        """The dual norm of each example, `[B, 1, ...]`.
+
+        A linear function of these weights changes by as much over a step of norm one.
+        """
+
+    def speeds(self, weights: Any) -> Any:
+        """How fast each pixel moves on the shortest way to a hyperplane, `[B, ...]`.
+
+        `weights` are the normal of the hyperplane.
+        """
+
 
 class LInf:
     """The ball max |delta| <= epsilon."""
@@ -41,6 +56,18 @@ class LInf:
         """Uniform in [-epsilon, epsilon), pixel by pixel."""
         noise = random_numbers.uniform(keys, ops.shape(like), like.dtype)
         return epsilon * (2.0 * noise - 1.0)
+
+    def length(self, delta: Any) -> Any:
+        """Max |delta|."""
+        return ops.max(ops.abs(delta), axis=_pixel_axes(delta), keepdims=True)
+
+    def dual_length(self, weights: Any) -> Any:
+        """Sum |w|."""
+        return ops.sum(ops.abs(weights), axis=_pixel_axes(weights), keepdims=True)
+
+    def speeds(self, weights: Any) -> Any:
+        """Every pixel that matters moves alike."""
+        return ops.cast(ops.not_equal(weights, 0.0), weights.dtype)
 
 
 class L2:
@@ -70,6 +97,18 @@ class L2:
         share = random_numbers.uniform(keys, one_an_example, like.dtype)
         return epsilon * toward * share ** (1.0 / math.prod(shape[1:]))
 
+    def length(self, delta: Any) -> Any:
+        """||delta||_2."""
+        return _length(delta)
+
+    def dual_length(self, weights: Any) -> Any:
+        """||w||_2."""
+        return _length(weights)
+
+    def speeds(self, weights: Any) -> Any:
+        """A pixel moves as much as it matters."""
+        return ops.abs(weights)
+
 
 NORMS: dict[str, Norm] = {"linf": LInf(), "l2": L2()}
 
@@ -80,7 +119,7 @@ def get_norm(name: str) -> Norm:
 
 
 def ascend(
-    delta: Any, gradient: Any, *, step_size: float, epsilon: float, norm: str
+    delta: Any, gradient: Any, *, step_size: Any, epsilon: float, norm: str
 ) -> Any:
     """One ascent step, projected on the ball.
 
@@ -93,7 +132,8 @@ def ascend(
     Args:
         delta: `[B, ...]`, on the pixel scale.
         gradient: `[B, ...]`, of the loss with respect to delta; any scale.
-        step_size: length of the step in the norm, on the pixel scale.
+        step_size: length of the step in the norm, on the pixel scale; a number, or
+            one an example, `[B, 1, ...]`.
         epsilon: radius of the ball, on the pixel scale.
         norm: "linf" or "l2".
 
@@ -109,6 +149,36 @@ def ascend(
     ball = get_norm(norm)
     step = step_size * ball.direction(gradient)
     return ball.project(delta + ops.cast(step, delta.dtype), epsilon)
+
+
+def keep_inside(
+    points: Any,
+    images: Any,
+    *,
+    epsilon: float,
+    norm: str,
+    value_range: tuple[float, float],
+) -> Any:
+    """Projects points on the ball around the images, then clips to the pixel range.
+
+    Args:
+        points: `[B, ...]`.
+        images: centres of the balls, `[B, ...]`.
+        epsilon: radius of the ball, on the pixel scale.
+        norm: "linf" or "l2".
+        value_range: lowest and highest pixel value.
+
+    Returns:
+        `[B, ...]`, inside both.
+
+    Example:
+    >>> import numpy as np
+    >>> keep_inside(np.float32([[1.0, 0.5]]), np.float32([[0.5, 0.375]]), epsilon=0.25,
+    ...             norm="linf", value_range=(0, 1)).numpy().tolist()
+    [[0.75, 0.5]]
+    """
+    delta = get_norm(norm).project(points - images, epsilon)
+    return ops.clip(images + delta, *value_range)
 
 
 def _pixel_axes(images: Any) -> tuple[int, ...]:

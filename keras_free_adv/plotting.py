@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from keras_free_adv import validation
-from keras_free_adv.attacks.attack import Attack, class_numbers
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.labels import class_numbers
 
 try:
     from matplotlib.axes import Axes
@@ -118,7 +119,8 @@ def plot_adversarial_examples(
 
 def _probabilities(model: keras.Model, attack: Attack, images: np.ndarray) -> Any:
     view = attack.view_of(model, images)
-    return np.asarray(keras.ops.softmax(attack.logits(model, view, images), axis=-1))
+    outputs = model(images, training=False)
+    return np.asarray(keras.ops.softmax(view(outputs), axis=-1))
 
 
 def _show(axis: Axes, image: np.ndarray) -> None:

@@ -59,6 +59,18 @@ def positive_integer(name: str, value: Any, remedy: str = "") -> int:
     return int(value)
 
 
+def share(name: str, value: Any, remedy: str = "") -> float:
+    """Returns `value` as a float, or raises if it is not between 0 and 1."""
+    expected = "a share, a number above 0 and below 1"
+    number = finite_number(name, value, expected)
+    if not 0 < number < 1:
+        raise ValueError(
+            f"Argument `{name}` must be {expected}. "
+            f"Received: {name}={value!r}. {remedy}".rstrip()
+        )
+    return number
+
+
 def boolean(name: str, value: Any) -> bool:
     """Returns `value`, or raises if it is neither True nor False."""
     if not isinstance(value, (bool, np.bool_)):

@@ -16,6 +16,7 @@ from keras import layers
 
 from keras_free_adv import (
     BackupAndRestore,
+    CollapseGuard,
     FreeAdversarialModel,
     PGDAdversarialModel,
     PGDAttack,
@@ -107,6 +108,10 @@ def attack(images=IMAGES, labels=LABELS, model="default", **settings):
 
 def evaluate(data=(IMAGES, LABELS), attacks=LIST, **kwargs):
     return evaluate_robustness(small_network(), data, attacks, verbose=0, **kwargs)
+
+
+def guard(data=(IMAGES, LABELS), **kwargs):
+    return CollapseGuard(data, **kwargs)
 
 
 WITH_NAN = np.where(np.arange(16)[:, None, None, None] == 3, np.nan, IMAGES)
@@ -412,6 +417,50 @@ MISTAKES = {
     "every zero": (
         lambda: RobustnessEvaluation((IMAGES, LABELS), LIST, every=0),
         "`every`.*1 or more.*every=0",
+    ),
+    "a guard's attack by name": (
+        lambda: guard(attack="pgd20"),
+        "`attack`.*one attack.*PGDAttack.*'pgd20'.*str",
+    ),
+    "a guard's attacks in a list": (lambda: guard(attack=LIST), "`attack`.*one.*list"),
+    "a guard's targeted attack": (
+        lambda: guard(attack=PGDAttack(0.1, targeted=True)),
+        "`attack`.*untargeted.*'pgd20'.*targeted=False",
+    ),
+    "drop in per cent": (
+        lambda: guard(drop=20),
+        "`drop`.*above 0 and below 1.*drop=20.*drop=0.2",
+    ),
+    "drop zero": (lambda: guard(drop=0), "`drop`.*above 0.*drop=0"),
+    "drop text": (lambda: guard(drop="20%"), "`drop`.*share.*'20%'.*str"),
+    "patience zero": (lambda: guard(patience=0), "`patience`.*1 or more.*patience=0"),
+    "restore_best text": (
+        lambda: guard(restore_best="yes"),
+        "`restore_best`.*True or False.*'yes'",
+    ),
+    "no attack to guard a plain model with": (
+        lambda: fit(model=small_network(name="plain"), callbacks=[guard()]),
+        "`attack`.*not adversarially trained.*attack=None.*'plain'.*PGDAttack",
+    ),
+    "a guard with 0-255 images": (
+        lambda: fit(callbacks=[guard((IMAGES * 255, LABELS))]),
+        r"`data`.*`value_range`.*\(0, 255\)",
+    ),
+    "a guard with 0-255 images in a dataset": (
+        lambda: fit(callbacks=[guard(dataset(IMAGES * 255, LABELS))]),
+        r"`data`.*`value_range`.*\(0, 255\)",
+    ),
+    "a guard with a generator": (
+        lambda: fit(callbacks=[guard((IMAGES, LABELS) for _ in range(2))]),
+        "`data`.*one-shot generator",
+    ),
+    "a guard without labels": (
+        lambda: fit(callbacks=[guard(IMAGES)]),
+        r"`data`.*\(images, labels\).*ndarray",
+    ),
+    "a guard with endless data": (
+        lambda: fit(callbacks=[guard(dataset(IMAGES, LABELS).repeat())]),
+        r"`data`.*finite.*data.take\(n\)",
     ),
     "an unknown paper data set": (
         lambda: paper_attacks("mnist"),

@@ -41,13 +41,20 @@ def test_every_public_name_has_an_example():
             assert ">>>" in getattr(keras_free_adv, name).__doc__, name
 
 
-def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch):
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
+def test_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    """In their order, in one namespace, as a reader would paste them."""
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert blocks
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    names = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
-    assert (tmp_path / "robust.keras").exists()
+        exec(compile(block, page.name, "exec"), names)
+    if page.name == "README.md":
+        assert (tmp_path / "robust.keras").exists()
 
 
 @pytest.mark.parametrize("heading", ["Try it", "Test it"])
@@ -60,7 +67,7 @@ def test_the_readme_has_one_command_under(heading):
 
 
 def test_links_and_pictures_of_the_docs_exist():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"

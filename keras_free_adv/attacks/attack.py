@@ -1,82 +1,36 @@
-"""What every attack shares: its arguments, its call, its compiled restart."""
+"""What every attack shares: its arguments, its call, its compiled graphs."""
 
 import random
+import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import geometry, random_numbers, validation
-from keras_free_adv.logits import (
-    LogitView,
-    call_in_inference_mode,
-    check_from_logits,
-    logit_view,
-)
-
-# About what a loss scale of 2**15 leaves for one example of a minibatch of 128.
-FLOAT16_GRADIENT_SCALE = 256.0
-
-
-class Outcome(NamedTuple):
-    """What an attack made of B examples.
-
-    Attributes:
-        images: adversarial images, `[B, ...]`, float32.
-        fooled: whether the attack reached its goal, `[B]`, bool.
-        loss: the attack's loss at `images`, `[B]`.
-    """
-
-    images: Any
-    fooled: Any
-    loss: Any
-
-
-def more_damaging(one: Outcome, other: Outcome) -> Outcome:
-    """Per example, the one that fools the model, else the one of larger loss."""
-    better = ops.logical_or(
-        ops.logical_and(other.fooled, ops.logical_not(one.fooled)),
-        ops.logical_and(
-            ops.equal(other.fooled, one.fooled), ops.greater(other.loss, one.loss)
-        ),
-    )
-
-    def choose(kept: Any, new: Any) -> Any:
-        rank = len(kept.shape)
-        mask = ops.reshape(better, (-1,) + (1,) * (rank - 1))
-        return ops.where(mask, new, kept)
-
-    return Outcome(*(choose(a, b) for a, b in zip(one, other, strict=True)))
-
-
-class Target(NamedTuple):
-    """The model under attack, as one restart sees it.
-
-    Attributes:
-        outputs: maps images `[B, ...]` to the model's outputs, in inference mode.
-        logits: maps the outputs to logits `[B, C]`, float32.
-        labels: the class of each example, `[B]`, int32.
-        given_labels: the labels as the user gave them.
-        gradient_scale: what to multiply a loss with before taking its gradient, so
-            that small ones do not vanish in a float16 model.
-    """
-
-    outputs: Callable[[Any], Any]
-    logits: LogitView
-    labels: Any
-    given_labels: Any
-    gradient_scale: float
+from keras_free_adv import geometry, validation
+from keras_free_adv.attacks.compiled_attack import CompiledAttack
+from keras_free_adv.attacks.outcome import Outcome, more_damaging
+from keras_free_adv.attacks.target import Target
+from keras_free_adv.labels import check_classes
+from keras_free_adv.logits import LogitView, check_from_logits, logit_view
 
 
 class Attack(keras.layers.Layer):
     """Base of the attacks: settings, not models.
 
-    A subclass says in `restart` what one restart does; that is all an attack needs
-    to work as a layer and in `evaluate_robustness`.
+    An attack makes one or more runs at an example (one for each restart, and each
+    target class), and a run is a row of steps. A subclass says in `start` where a run
+    begins, in `step` what a step does, and in `steps_of_a_run` how many there are:
+    all it needs to work as a layer and in `evaluate_robustness`.
+
+    Attributes:
+        stops_when_fooled: whether a run ends as soon as the example is fooled, or
+            goes on to a larger loss. (An evaluation always ends it.)
+        white_box: whether it uses the model's gradient.
 
     Args:
         epsilon: radius of the ball, on the pixel scale.
@@ -88,6 +42,9 @@ class Attack(keras.layers.Layer):
         seed: whole number; draws follow from (seed, example, restart). None draws one.
         name: name of the attack in reports.
     """
+
+    stops_when_fooled = False
+    white_box = True
 
     def __init__(
         self,
@@ -137,18 +94,74 @@ class Attack(keras.layers.Layer):
             "seed": self.seed,
         }
 
-    def restart(self, target: Target, images: Any, keys: Any) -> Outcome:
-        """Attacks once, in graph code.
+    @property
+    def parts(self) -> list["Attack"]:
+        """The attacks this one consists of, each on what the former left standing."""
+        return [self]
+
+    @property
+    def steps_of_a_run(self) -> int:
+        """How many steps a run makes if nothing ends it before."""
+        raise NotImplementedError(f"{type(self).__name__} must define it.")
+
+    def runs(self, classes: int) -> int:
+        """How many runs it makes at an example, for a model of so many classes."""
+        del classes
+        return self.restarts
+
+    def passes_of_a_step(self, classes: int) -> tuple[int, int]:
+        """Forward and backward passes through the model in a step."""
+        del classes
+        return 1, 1
+
+    def passes_of_a_start(self) -> int:
+        """Forward passes through the model in `start`."""
+        return 0
+
+    def start(self, target: Target, images: Any, keys: Any, runs: Any) -> Any:
+        """Where a run begins, in graph code.
 
         Args:
             target: the model under attack.
             images: clean images `[B, ...]`, float32.
-            keys: one random key an example, `[B, 2]`, of this restart.
+            keys: one random key an example, `[B, 1]`, of this run.
+            runs: the number of each example's run, `[B]`, int32.
 
         Returns:
-            The best it found.
+            What `step` needs to know of each example: any nest of `[B, ...]`.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define `restart`.")
+        raise NotImplementedError(f"{type(self).__name__} must define `start`.")
+
+    def step(
+        self, target: Target, images: Any, state: Any, step: Any
+    ) -> tuple[Any, Outcome]:
+        """One step, in graph code.
+
+        Args:
+            target: the model under attack.
+            images: clean images `[B, ...]`, float32.
+            state: what `start` or the last step returned.
+            step: the number of each example's step, `[B]`, int32.
+
+        Returns:
+            The new state, and the outcome at the point the step looked at.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `step`.")
+
+    def judge(self, target: Target, outputs: Any, logits: Any) -> tuple[Any, Any]:
+        """Whether each example is fooled, `[B]`, and the attack's loss, `[B]`."""
+        errs = target.errs(logits)
+        fooled = ops.logical_not(errs) if self.targeted else errs
+        return fooled, self.loss_of(target, outputs, logits)
+
+    def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
+        """What says, of two points that both fool the model or not, which is worse."""
+        raise NotImplementedError(f"{type(self).__name__} must define `loss_of`.")
+
+    def caveats(self, classes: int) -> list[str]:
+        """What a user should know of this attack on a model of so many classes."""
+        del classes
+        return []
 
     def __call__(
         self, images: Any, labels: Any = None, *, model: keras.Model | None = None
@@ -170,10 +183,9 @@ class Attack(keras.layers.Layer):
         view = self.view_of(model, pixels)
         self._check_classes(labels, view)
         ids = ops.arange(ops.shape(images)[0], dtype="int32")
-        best = self.clean_outcome(model, view, pixels, labels)
-        for number in range(self.restarts):
-            found = self.run_restart(model, view, pixels, labels, ids, number)
-            best = more_damaging(best, found)
+        for caveat in self.caveats(view.classes):
+            warnings.warn(caveat, stacklevel=2)
+        best = self.attacked(model, view, pixels, labels, ids)
         if not keras.backend.is_float_dtype(
             keras.backend.standardize_dtype(images.dtype)
         ):
@@ -203,92 +215,31 @@ class Attack(keras.layers.Layer):
             ),
         )
 
-    def logits(self, model: keras.Model, view: LogitView, images: Any) -> Any:
-        """The model's logits, `[B, C]`, as this attack sees them."""
-
-        @tf.function(autograph=False)
-        def logits(images: Any) -> Any:
-            return view(call_in_inference_mode(model, images))
-
-        return logits(tf.convert_to_tensor(images, tf.float32))
-
-    def clean_outcome(
-        self, model: keras.Model, view: LogitView, images: Any, labels: Any
+    def attacked(
+        self, model: keras.Model, view: LogitView, images: Any, labels: Any, ids: Any
     ) -> Outcome:
-        """No attack at all, `[B]`: the candidate every restart must beat."""
+        """The worst of no attack and every run, for B examples numbered `ids`."""
+        compiled = self.compiled(model, view, images, labels)
+        best, _ = compiled.clean(images, labels)
+        for number in range(self.runs(view.classes)):
+            found = compiled.run(images, labels, ids, ops.full_like(ids, number))
+            best = more_damaging(best, found)
+        return best
 
-        def clean(target: Target, images: Any, keys: Any) -> Outcome:
-            del keys
-            outputs = target.outputs(images)
-            return Outcome(images, *self.judge(target, outputs))
-
-        ids = ops.arange(ops.shape(images)[0], dtype="int32")
-        return self._compiled(model, view, images, labels, "clean", clean)(
-            images, labels, ids, np.int32(0)
-        )
-
-    def run_restart(
+    def compiled(
         self,
         model: keras.Model,
         view: LogitView,
         images: Any,
         labels: Any,
-        example_ids: Any,
-        number: int,
-    ) -> Outcome:
-        """Restart `number`, compiled, for B examples numbered `example_ids` `[B]`."""
-        run = self._compiled(model, view, images, labels, "restart", self.restart)
-        return run(images, labels, example_ids, np.int32(number))
-
-    def judge(self, target: Target, outputs: Any) -> tuple[Any, Any]:
-        """Whether each example is fooled, `[B]`, and the attack's loss, `[B]`."""
-        logits = target.logits(outputs)
-        hit = ops.equal(ops.cast(ops.argmax(logits, -1), "int32"), target.labels)
-        fooled = hit if self.targeted else ops.logical_not(hit)
-        return fooled, self.loss_of(target, outputs, logits)
-
-    def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
-        """What the attack maximizes, `[B]`."""
-        raise NotImplementedError(f"{type(self).__name__} must define `loss_of`.")
-
-    def _compiled(
-        self,
-        model: keras.Model,
-        view: LogitView,
-        images: Any,
-        labels: Any,
-        kind: str,
-        attack: Callable[[Target, Any, Any], Outcome],
-    ) -> Callable:
-        """One graph a model and image shape; any number of examples."""
-        images_spec = tf.TensorSpec((None,) + tuple(images.shape[1:]), tf.float32)
-        labels_spec = tf.TensorSpec((None,) + tuple(labels.shape[1:]), labels.dtype)
-        # The cache must not keep the model alive.
-        model_of: Callable[[], Any] = weakref.ref(model)
-
-        scaled = model.compute_dtype == "float16"
-
-        def run(images: Any, labels: Any, ids: Any, number: Any) -> Outcome:
-            keys = random_numbers.keys_of_examples(self.seed_in_use, ids, number)
-            target = Target(
-                lambda images: call_in_inference_mode(model_of(), images),
-                view,
-                class_numbers(labels),
-                labels,
-                FLOAT16_GRADIENT_SCALE if scaled else 1.0,
-            )
-            return attack(target, images, keys)
-
-        signature = [
-            images_spec,
-            labels_spec,
-            tf.TensorSpec((None,), tf.int32),
-            tf.TensorSpec((), tf.int32),
-        ]
+        without_gradient: str = "refuse",
+    ) -> CompiledAttack:
+        """The graphs of this attack on `model`; made once."""
+        key = (view, tuple(images.shape[1:]), tuple(labels.shape[1:]), labels.dtype)
         return self._functions.get(
             model,
-            (kind, images_spec, labels_spec, view),
-            lambda: tf.function(run, input_signature=signature, autograph=False),
+            (*key, without_gradient),
+            lambda: CompiledAttack(self, model, view, images, labels, without_gradient),
         )
 
     def _check_call(self, images: Any, labels: Any, model: Any) -> None:
@@ -323,34 +274,6 @@ class Attack(keras.layers.Layer):
     def _check_classes(self, labels: Any, view: LogitView) -> None:
         if not _is_symbolic(labels):
             check_classes(np.asarray(labels), view.classes)
-
-
-def class_numbers(labels: Any) -> Any:
-    """Class numbers `[B]`, int32, from numbers `[B]`, `[B, 1]` or one-hot `[B, C]`."""
-    if len(labels.shape) == 2:
-        if labels.shape[-1] == 1:
-            labels = ops.squeeze(labels, -1)
-        else:
-            labels = ops.argmax(labels, -1)
-    return ops.cast(labels, "int32")
-
-
-def check_classes(labels: np.ndarray, classes: int) -> None:
-    """Raises if `labels` are neither class numbers nor one-hot rows of `classes`."""
-    one_hot = labels.ndim == 2 and labels.shape[1] == classes
-    numbers = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
-    if labels.dtype.kind not in "fiub" or not (one_hot or numbers):
-        raise ValueError(
-            "Argument `labels` must hold class numbers, shape (batch,), or one-hot "
-            f"rows, shape (batch, {classes}). Received: shape {labels.shape}, dtype "
-            f"{labels.dtype}."
-        )
-    if numbers and labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        raise ValueError(
-            f"Argument `labels` must hold class numbers from 0 to {classes - 1}, the "
-            f"model's classes. Received: numbers from {labels.min():g} to "
-            f"{labels.max():g}."
-        )
 
 
 def _is_symbolic(tensor: Any) -> bool:

@@ -6,8 +6,10 @@ import keras
 from keras import ops
 
 from keras_free_adv import geometry, losses, validation
-from keras_free_adv.attacks.attack import Attack, Outcome, Target, more_damaging
-from keras_free_adv.attacks.projected_ascent import input_gradient, projected_ascent
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.outcome import Outcome
+from keras_free_adv.attacks.projected_ascent import ascend_inside
+from keras_free_adv.attacks.target import Target
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -133,46 +135,44 @@ class PGDAttack(Attack):
             config["loss"] = keras.saving.deserialize_keras_object(config["loss"])
         return cls(**config)
 
-    def restart(self, target: Target, images: Any, keys: Any) -> Outcome:
-        """One random start and `steps` steps, plus a forward pass at the end."""
-        start = images
-        if self.random_start:
-            noise = geometry.get_norm(self.norm).random_start(
-                keys, images, self.epsilon
-            )
-            start = ops.clip(images + noise, *self.value_range)
+    @property
+    def steps_of_a_run(self) -> int:
+        """`steps`, and one that only looks at the last iterate."""
+        return self.steps + 1
 
-        def outcome_at(iterate: Any) -> tuple[Any, Outcome]:
-            fooled, loss = self.judge(target, target.outputs(iterate))
-            return loss * target.gradient_scale, Outcome(iterate, fooled, loss)
+    def start(self, target: Target, images: Any, keys: Any, runs: Any) -> Any:
+        """A random point of the ball, or the image."""
+        del target, runs
+        if not self.random_start:
+            return images
+        noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
+        return ops.clip(images + noise, *self.value_range)
 
-        def gradient_at(iterate: Any, best: Outcome) -> tuple[Any, Outcome]:
-            (_, here), gradient = input_gradient(outcome_at, iterate)
-            if gradient is None:
-                raise ValueError(
-                    "Argument `model` must depend on its input differentiably: its "
-                    "loss has no gradient with respect to the images (None). A "
-                    "gradient attack says nothing about such a model."
-                )
-            best = more_damaging(best, here) if self.keep == "best" else best
-            return gradient, best
+    def step(
+        self, target: Target, images: Any, state: Any, step: Any
+    ) -> tuple[Any, Outcome]:
+        """Looks at the iterate, and goes one step up its loss."""
+        iterate = state
 
-        batch = ops.shape(images)[0]
-        nothing = Outcome(
-            images, ops.zeros((batch,), "bool"), ops.full((batch,), -float("inf"))
-        )
-        last, best = projected_ascent(
-            gradient_at,
+        def loss_at(iterate: Any) -> tuple[Any, Any]:
+            outputs = target.outputs(iterate)
+            fooled, loss = self.judge(target, outputs, target.view(outputs))
+            return loss, fooled
+
+        (loss, fooled), gradient = target.gradient(loss_at, iterate)
+        if self.keep == "last":
+            last = ops.equal(step, self.steps)
+            fooled = ops.logical_and(fooled, last)
+            loss = ops.where(last, loss, -float("inf"))
+        return ascend_inside(
+            iterate,
             images,
-            start,
-            nothing,
-            steps=self.steps,
+            gradient,
             step_size=self.step_size,
             epsilon=self.epsilon,
             norm=self.norm,
             value_range=self.value_range,
-        )
-        return more_damaging(best, outcome_at(last)[1])
+        ), Outcome(iterate, fooled, loss)
 
     def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
         """The loss, `[B]`; its negative in a targeted attack."""

@@ -1,13 +1,13 @@
 """Robust accuracy in the logs of `fit`."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_free_adv import keras_internals, validation
+from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.callbacks import order
 from keras_free_adv.evaluation.evaluate_robustness import (
     checked_attacks,
     evaluate_robustness,
@@ -72,17 +72,7 @@ class RobustnessEvaluation(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Warns of callbacks that monitor an entry and come too early to see it."""
-        beside = keras_internals.callbacks_of_this_fit()
-        before = beside[: beside.index(self)] if self in beside else []
-        for callback in before:
-            monitored = getattr(callback, "monitor", None)
-            if monitored in self.names:
-                warnings.warn(
-                    f"{type(callback).__name__} monitors {monitored!r}, but stands "
-                    "before RobustnessEvaluation in the list of callbacks and will not "
-                    "see it. Put RobustnessEvaluation first.",
-                    stacklevel=2,
-                )
+        order.warn_of_early_monitors(self, self.names)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluates, and adds the entries to `logs`."""

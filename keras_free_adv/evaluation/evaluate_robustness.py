@@ -1,5 +1,7 @@
 """The accuracy of a classifier, natural and under attack."""
 
+import hashlib
+import platform
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -7,18 +9,24 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_free_adv import validation
-from keras_free_adv.attacks.attack import Attack, check_classes
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.evaluation.doubts import doubts_about
+from keras_free_adv.evaluation.examples import Examples
+from keras_free_adv.evaluation.finished_stages import FinishedStages, Stage
 from keras_free_adv.evaluation.labelled_batches import (
     DEFAULT_BATCH_SIZE,
     LabelledBatches,
 )
-from keras_free_adv.evaluation.robustness_report import RobustnessReport
+from keras_free_adv.evaluation.probe import LOOKED_AT, Probe, probe
+from keras_free_adv.evaluation.progress import Progress
+from keras_free_adv.evaluation.replicas import Replicas
+from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
 from keras_free_adv.evaluation.survivors import Survivors
+from keras_free_adv.labels import check_classes
 from keras_free_adv.logits import LogitView
-
-NATURAL = "natural"
 
 
 def evaluate_robustness(
@@ -29,24 +37,30 @@ def evaluate_robustness(
     batch_size: int | None = None,
     max_examples: int | None = None,
     verbose: Any = "auto",
+    resume: Any = None,
 ) -> RobustnessReport:
     """Measures natural accuracy, and accuracy under each attack.
 
     An example counts as robust to an attack only if it is classified correctly
     without one, and every restart fails: stricter than the paper's protocol, which
-    picks the restart of largest loss. A restart attacks only the examples still
-    standing, packed into full batches. Random starts follow from (seed, number of the
-    example, restart), so the result does not depend on the batch size, up to float
-    rounding.
+    picks the restart of largest loss. An example that is misclassified is never
+    attacked again: the others take its place, so that batches stay full. Random
+    numbers follow from (seed, number of the example, restart), so the result does not
+    depend on the batch size, up to float rounding. Under a MirroredStrategy each
+    replica attacks its share.
 
     Args:
         model: the classifier, `[B, ...]` to `[B, C]` (adversarially trained or not).
         data: (images, labels); or a tf.data.Dataset or PyDataset of minibatches of
-            them, which is streamed. Images lie in the attacks' `value_range`.
+            them, which is streamed, once for each attack unless it fits in 2 GiB.
+            Images lie in the attacks' `value_range`.
         attacks: an attack, or a list of attacks of different names.
         batch_size: examples in a minibatch; None for a dataset's own, or 128.
         max_examples: evaluate the first so many examples only.
         verbose: 0 for silence, 1 for a progress bar; "auto" is 1.
+        resume: path of a file that keeps each attack's result as soon as it is
+            finished (of an `AutoAttack` each part's). The same call after an
+            interruption goes on from there. The attacks need a `seed` then.
 
     Returns:
         A `RobustnessReport`.
@@ -71,82 +85,212 @@ def evaluate_robustness(
             f"Argument `model` must be a keras.Model. Received: {type(model).__name__}."
         )
     validation.one_of("verbose", verbose, ("auto", 0, 1, 2))
+    if resume is not None:
+        _check_seeds(attacks)
     batches = LabelledBatches(
         data,
         batch_size=batch_size,
         max_examples=max_examples,
         value_range=attacks[0].value_range,
     )
-    progress = _Progress(batches.examples, len(attacks), verbose)
-    natural = _Natural(model, attacks[0])
-    runs: dict[str, Survivors] = {}
-    views: dict[str, Any] = {}
-    for images, labels in batches:
-        if not runs:
-            size = batch_size or max(len(images), DEFAULT_BATCH_SIZE)
-            for attack in attacks:
-                view = views[attack.name] = attack.view_of(model, images)
-                runs[attack.name] = Survivors(attack, model, view, size, progress.add)
-        ids, right = natural.correct(images, labels, views[attacks[0].name])
-        for run in runs.values():
-            progress.add(int((~right).sum()))
-            run.add(ids[right], images[right], labels[right])
-    if not runs:
-        raise ValueError("Argument `data` holds no example. Pass at least one.")
-    robust = {NATURAL: np.concatenate(natural.right)}
-    for name, run in runs.items():
-        robust[name] = np.zeros(natural.seen, bool)
-        robust[name][run.finish()] = True
-    progress.close()
-    for doubt in (doubts := _doubts(robust, attacks)):
+    parts = sum(len(attack.parts) for attack in attacks)
+    evaluation = _Evaluation(
+        model,
+        Examples(batches),
+        batch_size,
+        Progress(batches.examples, parts, verbose),
+    )
+    natural = evaluation.natural(attacks)
+    settings = evaluation.settings(batch_size, max_examples)
+    evaluation.finished = FinishedStages(
+        resume, settings["model_checksum"], settings["data"]
+    )
+    stages = {NATURAL: {NATURAL: natural}}
+    for attack in attacks:
+        stages[attack.name] = evaluation.attack(attack, natural.standing)
+    evaluation.progress.close()
+    report = _report(stages, attacks, evaluation, settings)
+    report.warnings += doubts_about(report, attacks, evaluation.probe)
+    for doubt in report.warnings:
         warnings.warn(doubt, stacklevel=2)
+    return report
+
+
+class _Evaluation:
+    """One model, one set of examples; each attack is a pass through them."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        examples: Examples,
+        batch_size: int | None,
+        progress: Progress,
+    ) -> None:
+        self._model = model
+        self._examples = examples
+        self._replicas = Replicas(model)
+        self._batch_size = batch_size
+        self.progress = progress
+        self.finished: FinishedStages
+        self.views: dict[str, LogitView] = {}
+        self.probe: Probe
+
+    def natural(self, attacks: list[Attack]) -> Stage:
+        """Which examples the model gets right without an attack."""
+        right: list[np.ndarray] = []
+        first_images: list[np.ndarray] = []
+        all_labels: list[np.ndarray] = []
+        seconds = 0.0
+        for _, images, labels in self._examples:
+            if not right:
+                self._batch_size = self._batch_size or max(
+                    len(images), DEFAULT_BATCH_SIZE
+                )
+                self.views = {a.name: a.view_of(self._model, images) for a in attacks}
+            view = self._view(attacks[0])
+            check_classes(labels, view.classes)
+            all_labels.append(labels)
+            if sum(map(len, first_images)) < LOOKED_AT:
+                first_images.append(images)
+            begin = time.perf_counter()
+            compiled = attacks[0].parts[0].compiled(self._model, view, images, labels)
+            clean, _ = compiled.clean(images, labels)
+            right.append(~np.asarray(clean.fooled))
+            seconds += time.perf_counter() - begin
+        if not right:
+            raise ValueError("Argument `data` holds no example. Pass at least one.")
+        self.probe = probe(
+            self._model,
+            self._view(attacks[0]),
+            np.concatenate(first_images),
+            np.concatenate(all_labels),
+        )
+        standing = np.concatenate(right)
+        return Stage(standing, seconds, forward=len(standing), backward=0)
+
+    def attack(self, attack: Attack, standing: np.ndarray) -> dict[str, Stage]:
+        """The stages of an attack, one for each of its parts."""
+        stages: dict[str, Stage] = {}
+        before: list[dict[str, Any]] = []
+        for part in attack.parts:
+            # What a part is given depends on the parts before it.
+            settings = {**_settings(part), "after": before}
+            stage = self.finished.find(settings)
+            if stage is None:
+                stage = self._run(part, self._view(attack), standing)
+                self.finished.add(settings, stage)
+            else:
+                self.progress.add(self._examples.count)
+            stages[part.name] = stage
+            before = [*before, _settings(part)]
+            standing = stage.standing
+        return stages
+
+    def _run(self, part: Attack, view: LogitView, standing: np.ndarray) -> Stage:
+        survivors = Survivors(
+            part,
+            self._model,
+            view,
+            self._replicas,
+            (self._batch_size or DEFAULT_BATCH_SIZE) * self._replicas.count,
+            self.progress.add,
+        )
+        for ids, images, labels in self._examples:
+            attacked = standing[ids]
+            self.progress.add(int((~attacked).sum()))
+            survivors.add(ids[attacked], images[attacked], labels[attacked])
+        left = np.zeros_like(standing)
+        left[survivors.finish()] = True
+        return Stage(left, survivors.seconds, survivors.forward, survivors.backward)
+
+    def settings(
+        self, batch_size: int | None, max_examples: int | None
+    ) -> dict[str, Any]:
+        """With what the numbers were measured."""
+        digest = hashlib.sha256()
+        for weight in self._model.get_weights():
+            digest.update(np.ascontiguousarray(weight).data)
+        return {
+            "model": self._model.name,
+            "model_checksum": digest.hexdigest()[:16],
+            "data": {
+                "examples": self._examples.count,
+                "checksum": self._examples.checksum,
+                "batch_size": batch_size,
+                "max_examples": max_examples,
+            },
+            "dtype_policy": self._model.dtype_policy.name,
+            "replicas": self._replicas.count,
+            "versions": {
+                "python": platform.python_version(),
+                "keras": keras.__version__,
+                "tensorflow": tf.__version__,
+                "numpy": np.__version__,
+            },
+        }
+
+    def _view(self, attack: Attack) -> LogitView:
+        return self.views[attack.name]
+
+
+def _report(
+    stages: dict[str, dict[str, Stage]],
+    attacks: list[Attack],
+    evaluation: _Evaluation,
+    settings: dict[str, Any],
+) -> RobustnessReport:
+    robust = {name: list(parts.values())[-1].standing for name, parts in stages.items()}
     return RobustnessReport(
         accuracy={name: float(stands.mean()) for name, stands in robust.items()},
         robust=robust,
         worst_case=float(np.logical_and.reduce(list(robust.values())).mean()),
         seconds={
-            NATURAL: natural.seconds,
-            **{name: run.seconds for name, run in runs.items()},
+            name: sum(stage.seconds for stage in parts.values())
+            for name, parts in stages.items()
         },
         threat_models={
-            attack.name: _threat_model(attack, views[attack.name]) for attack in attacks
+            attack.name: {
+                **_settings(attack),
+                "logits": evaluation.views[attack.name].source,
+            }
+            for attack in attacks
         },
-        warnings=doubts,
+        warnings=[
+            caveat
+            for attack in attacks
+            for caveat in attack.caveats(evaluation.views[attack.name].classes)
+        ],
+        passes={
+            name: {
+                "forward": sum(stage.forward for stage in parts.values()),
+                "backward": sum(stage.backward for stage in parts.values()),
+            }
+            for name, parts in stages.items()
+        },
+        stages={
+            name: {part: float(stage.standing.mean()) for part, stage in parts.items()}
+            for name, parts in stages.items()
+            if len(parts) > 1
+        },
+        settings=settings,
     )
 
 
-class _Natural:
-    """Which examples the model gets right without an attack."""
-
-    def __init__(self, model: keras.Model, attack: Attack) -> None:
-        self._model = model
-        self._attack = attack
-        self.right: list[np.ndarray] = []
-        self.seen = 0
-        self.seconds = 0.0
-
-    def correct(
-        self, images: np.ndarray, labels: np.ndarray, view: LogitView
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers of the examples, `[B]`, and whether each is right, `[B]`."""
-        begin = time.perf_counter()
-        check_classes(labels, view.classes)
-        clean = self._attack.clean_outcome(self._model, view, images, labels)
-        right = ~np.asarray(clean.fooled)
-        self.seconds += time.perf_counter() - begin
-        ids = np.arange(self.seen, self.seen + len(images))
-        self.right.append(right)
-        self.seen += len(images)
-        return ids, right
-
-
-def _threat_model(attack: Attack, view: LogitView) -> dict[str, Any]:
+def _settings(attack: Attack) -> dict[str, Any]:
     """An attack's settings, with which it can be repeated, as plain values."""
-    return {
-        **attack.get_config(),
-        "seed": attack.seed_in_use,
-        "logits": view.source,
-    }
+    config = keras.saving.serialize_keras_object(attack)
+    seed = attack.seed_in_use
+    return {"class_name": config["class_name"], **config["config"], "seed": seed}
+
+
+def _check_seeds(attacks: list[Attack]) -> None:
+    for attack in (part for whole in attacks for part in [whole, *whole.parts]):
+        if attack.seed is None:
+            raise ValueError(
+                "Argument `resume` needs attacks with a seed: without one, another "
+                "process draws other numbers. Received: "
+                f"{attack.name!r} with seed=None. Pass seed=0."
+            )
 
 
 def checked_attacks(attacks: Any) -> list[Attack]:
@@ -185,48 +329,3 @@ def checked_attacks(attacks: Any) -> list[Attack]:
             f"{ {attack.name: attack.value_range for attack in attacks} }."
         )
     return attacks
-
-
-def _doubts(robust: dict[str, np.ndarray], attacks: list[Attack]) -> list[str]:
-    """What a reader should know before believing the numbers."""
-    doubts = []
-    examples = len(robust[NATURAL])
-    if examples < 100:
-        doubts.append(
-            f"Only {examples} examples were evaluated: accuracies are uncertain by "
-            "more than 10 percentage points. Evaluate at least 1,000."
-        )
-    for attack in attacks:
-        low, high = attack.value_range
-        covers = attack.norm == "linf" and attack.epsilon >= high - low
-        share = float(robust[attack.name].mean())
-        if covers and share > 0:
-            doubts.append(
-                f"{attack.name}: accuracy is {share:.2%} although epsilon covers the "
-                "whole pixel range. The attack fails, so its other numbers say "
-                "nothing: look for saturated outputs or operations without a gradient."
-            )
-    return doubts
-
-
-class _Progress:
-    """A Keras progress bar over (example, attack) pairs."""
-
-    def __init__(self, examples: int | None, attacks: int, verbose: Any) -> None:
-        self._done = 0
-        self._bar = None
-        if verbose != 0:
-            target = None if examples is None else examples * attacks
-            self._bar = keras.utils.Progbar(
-                target, verbose=1, unit_name="example", interval=0.2
-            )
-
-    def add(self, count: int) -> None:
-        self._done += count
-        if self._bar is not None and count:
-            self._bar.update(self._done, finalize=False)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.target = self._done
-            self._bar.update(self._done, finalize=True)

@@ -41,6 +41,8 @@ class LabelledBatches:
         self._batch_size = batch_size
         self._max_examples = max_examples
         self._value_range = value_range
+        # Whether reading it again costs nothing and gives the same.
+        self.in_memory = not isinstance(data, (tf.data.Dataset, keras.utils.PyDataset))
         self._read, examples = self._reader(data)
         known = [n for n in (examples, max_examples) if n is not None]
         # Examples in all, or None if that is not known before reading.

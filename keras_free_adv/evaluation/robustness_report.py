@@ -1,12 +1,19 @@
 """What an evaluation found, as numbers, a table, Markdown and JSON."""
 
 import json
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 
-SCHEMA_VERSION = 1
+from keras_free_adv.evaluation.intervals import binomial_interval, paired_difference
+from keras_free_adv.evaluation.published_figures import SOURCE
+
+SCHEMA_VERSION = 2
+NATURAL = "natural"
 
 
 @dataclass
@@ -23,7 +30,10 @@ class RobustnessReport:
         threat_models: each attack's name to its settings (norm, epsilon, steps, seed,
             how logits were found, ...).
         warnings: doubts about the numbers, each with what to do.
-        examples: number of examples evaluated.
+        passes: the same names to {"forward": n, "backward": n}: how many examples went
+            through the model, counted once a pass.
+        stages: for an `AutoAttack`, its name to the accuracy left after each part.
+        settings: checksums of model and data, versions, batch size.
     """
 
     accuracy: dict[str, float]
@@ -32,56 +42,201 @@ class RobustnessReport:
     seconds: dict[str, float]
     threat_models: dict[str, dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
+    passes: dict[str, dict[str, int]] = field(default_factory=dict)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
         """Number of examples evaluated."""
-        return len(self.robust["natural"])
+        return len(self.robust[NATURAL])
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95% binomial interval of each accuracy (Wilson's)."""
+        return {
+            name: binomial_interval(int(stands.sum()), len(stands))
+            for name, stands in self.robust.items()
+        }
+
+    def attacks(self) -> list[Any]:
+        """The attacks of this report, with their seeds: the same call repeats it."""
+        made = []
+        for settings in self.threat_models.values():
+            config = {k: v for k, v in settings.items() if k != "logits"}
+            name = f"keras_free_adv>{config.pop('class_name')}"
+            made.append(keras.saving.get_registered_object(name).from_config(config))
+        return made
+
+    def difference(
+        self, other: "RobustnessReport", name: str = NATURAL
+    ) -> tuple[float, float, float]:
+        """How much more accurate this model is than another's, on the same examples.
+
+        Args:
+            other: the report of another model on the same data.
+            name: "natural", or the name of an attack of both.
+
+        Returns:
+            The difference of the accuracies, and the ends of its 95% interval; a
+            warning says so if the examples are too few to tell it from none.
+
+        Raises:
+            ValueError: a report lacks `name`, or they are of different examples.
+        """
+        for report in (self, other):
+            if name not in report.robust:
+                raise ValueError(
+                    "Argument `name` must be in both reports. Received: "
+                    f"name={name!r}; one has {list(report.robust)}."
+                )
+        if self.settings.get("data", {}).get("checksum") != other.settings.get(
+            "data", {}
+        ).get("checksum"):
+            raise ValueError(
+                "Argument `other` must be a report on the same examples. Received: "
+                "one on other data. Evaluate both models on the same."
+            )
+        found, low, high = paired_difference(self.robust[name], other.robust[name])
+        if low <= 0 <= high:
+            warnings.warn(
+                f"{name}: a difference of {found:+.2%} (95% interval {low:+.2%} to "
+                f"{high:+.2%}) on {self.examples} examples is too small to claim. "
+                "Evaluate more examples.",
+                stacklevel=2,
+            )
+        return found, low, high
 
     def __str__(self) -> str:
-        rows = self._rows()
-        width = max(len(row[0]) for row in rows)
-        lines = [f"{'':{width}}  accuracy   seconds"]
-        lines += [
-            f"{name:{width}}  {share:>8}  {time:>8}" for name, share, time in rows
+        return self.to_text()
+
+    def to_text(self, published: Mapping[str, float] | None = None) -> str:
+        """A table for the console.
+
+        Args:
+            published: attack name to published percent, to print beside; see
+                `published_figures`.
+        """
+        head, *rows = self._table(published)
+        rows = [head, *rows]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i == 0 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
         ]
-        lines.append(f"({self.examples} examples)")
+        lines.append(f"({self._small_print()})")
         lines += [f"Warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
-    def to_markdown(self) -> str:
-        """The table in Markdown."""
-        lines = ["| attack | accuracy | seconds |", "|---|---|---|"]
-        lines += [
-            f"| {name} | {share} | {time} |" for name, share, time in self._rows()
-        ]
-        lines += ["", f"{self.examples} examples."]
+    def to_markdown(self, published: Mapping[str, float] | None = None) -> str:
+        """The table in Markdown; `published` as in `to_text`."""
+        head, *rows = self._table(published)
+        lines = [f"| {' | '.join(row)} |" for row in [head, *rows]]
+        lines.insert(1, "|" + "---|" * len(head))
+        lines += ["", f"{self._small_print()}."]
         lines += [f"\n**Warning:** {warning}" for warning in self.warnings]
         return "\n".join(lines) + "\n"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as plain Python values that JSON can hold."""
-        return {
+    def to_dict(self, *, seconds: bool = True) -> dict[str, Any]:
+        """Everything, as plain Python values that JSON can hold.
+
+        Args:
+            seconds: whether to include wall-clock times: without them the same
+                evaluation gives the same dictionary again.
+        """
+        everything = {
             "schema_version": SCHEMA_VERSION,
             "examples": self.examples,
             "accuracy": dict(self.accuracy),
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "worst_case": self.worst_case,
             "seconds": dict(self.seconds),
+            "passes": self.passes,
+            "stages": self.stages,
             "threat_models": self.threat_models,
             "warnings": list(self.warnings),
+            "settings": self.settings,
             "robust": {name: array.tolist() for name, array in self.robust.items()},
         }
+        if not seconds:
+            del everything["seconds"]
+        return everything
 
-    def to_json(self, **kwargs: Any) -> str:
+    def to_json(self, *, seconds: bool = True, **kwargs: Any) -> str:
         """`to_dict()` as JSON; `kwargs` go to `json.dumps`."""
-        return json.dumps(self.to_dict(), **kwargs)
+        return json.dumps(self.to_dict(seconds=seconds), **kwargs)
 
-    def _rows(self) -> list[tuple[str, str, str]]:
-        rows = [
-            (name, f"{share:.2%}", f"{self.seconds[name]:.1f}")
-            for name, share in self.accuracy.items()
-        ]
-        if len(self.accuracy) > 1:
-            total = f"{sum(self.seconds.values()):.1f}"
-            rows.append(("worst case", f"{self.worst_case:.2%}", total))
+    @classmethod
+    def from_json(cls, text: str) -> "RobustnessReport":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: the text is no report, or of another schema version.
+        """
+        try:
+            read = json.loads(text)
+            version = read.pop("schema_version")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(
+                "Argument `text` must be a report as `to_json` writes it. Received: "
+                f"{text[:40]!r}... ({type(error).__name__}: {error})."
+            ) from error
+        if version != SCHEMA_VERSION:
+            raise ValueError(
+                f"Argument `text` must be a report of schema version {SCHEMA_VERSION}. "
+                f"Received: version {version!r}. Read it with the release that wrote "
+                "it."
+            )
+        for derived in ("examples", "intervals"):
+            del read[derived]
+        robust = {name: np.array(array) for name, array in read["robust"].items()}
+        return cls(**{"seconds": {}, **read, "robust": robust})
+
+    def _small_print(self) -> str:
+        return f"{self.examples} examples; 95% binomial intervals"
+
+    def _table(self, published: Mapping[str, float] | None) -> list[list[str]]:
+        """Rows of cells, the head first; AutoAttack's parts stand above their sum."""
+        head = ["attack", "accuracy", "95% interval", "seconds", "forward", "backward"]
+        rows = [head]
+        for name, share in self.accuracy.items():
+            for part, left in self.stages.get(name, {}).items():
+                rows.append([f"  after {part}", f"{left:.2%}", "", "", "", ""])
+            low, high = self.intervals[name]
+            passes = self.passes.get(name, {})
+            seconds = self.seconds.get(name)
+            rows.append(
+                [
+                    name,
+                    f"{share:.2%}",
+                    f"{low:.1%} to {high:.1%}",
+                    "" if seconds is None else f"{seconds:.1f}",
+                    *(f"{passes.get(kind, 0):,}" for kind in ("forward", "backward")),
+                ]
+            )
+        if len(self.accuracy) > 2:
+            rows.append(self._worst_row())
+        if published is not None:
+            for row in rows:
+                figure = published.get(row[0])
+                row.insert(3, "" if figure is None else f"{figure:.2f}%")
+            head[3] = f"published ({SOURCE})"
         return rows
+
+    def _worst_row(self) -> list[str]:
+        worst = np.logical_and.reduce(list(self.robust.values()))
+        low, high = binomial_interval(int(worst.sum()), len(worst))
+        totals = [
+            sum(passes[kind] for passes in self.passes.values())
+            for kind in ("forward", "backward")
+        ]
+        return [
+            "worst case",
+            f"{self.worst_case:.2%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{sum(self.seconds.values()):.1f}",
+            *(f"{total:,}" for total in totals),
+        ]

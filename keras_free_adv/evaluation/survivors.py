@@ -2,51 +2,42 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.evaluation.replicas import Replicas
 from keras_free_adv.logits import LogitView
 
-
-@dataclass
-class _Waiting:
-    """Examples that wait for one restart."""
-
-    ids: list[np.ndarray] = field(default_factory=list)
-    images: list[np.ndarray] = field(default_factory=list)
-    labels: list[np.ndarray] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return sum(len(part) for part in self.ids)
-
-    def add(self, ids: np.ndarray, images: np.ndarray, labels: np.ndarray) -> None:
-        self.ids.append(ids)
-        self.images.append(images)
-        self.labels.append(labels)
-
-    def take(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        parts = [np.concatenate(part) for part in (self.ids, self.images, self.labels)]
-        self.ids, self.images, self.labels = ([part[count:]] for part in parts)
-        ids, images, labels = (part[:count] for part in parts)
-        return ids, images, labels
+# A compiled loop hands back the batch when this share of its runs has ended, so that
+# others take their places. More often costs more copying, less often more idle rows.
+REFILL_SHARE = 1 / 8
 
 
 class Survivors:
-    """Takes examples through the restarts of one attack.
+    """Takes examples through the runs of one attack.
 
-    An example that a restart fools goes no further. Those that survive wait for the
-    next restart until there is a full batch of them.
+    An example stays in the batch, run after run, until it is fooled or has withstood
+    them all; then a waiting one takes its place. So the batch is full as long as
+    examples wait, and no step is spent on an example that is fooled already.
 
     Args:
         attack: the attack.
         model: the model under attack.
         view: how the model's logits are obtained.
+        replicas: the devices the model lives on.
         batch_size: examples in a full batch.
         finished: called with how many examples have met their end, one way or the
             other.
+
+    Attributes:
+        standing: the ids of the examples that withstood every run.
+        seconds: wall-clock seconds spent in the attack.
+        forward: examples that went forward through the model, counted once a pass.
+        backward: the same of backward passes.
     """
 
     def __init__(
@@ -54,44 +45,114 @@ class Survivors:
         attack: Attack,
         model: keras.Model,
         view: LogitView,
+        replicas: Replicas,
         batch_size: int,
         finished: Callable[[int], None],
     ) -> None:
         self._attack = attack
         self._model = model
         self._view = view
+        self._replicas = replicas
         self._batch_size = batch_size
         self._finished = finished
-        self._queues = [_Waiting() for _ in range(attack.restarts)]
-        self.seconds = 0.0
+        self._runs = attack.runs(view.classes)
+        self._waiting: list[tuple[np.ndarray, ...]] = []
+        # Of the batch: ids and numbers of runs here, the rest on the device.
+        self._ids = np.zeros((0,), "int32")
+        self._run = np.zeros((0,), "int32")
+        self._rows: tuple[Any, Any, Any] | None = None
         self.standing: list[int] = []
+        self.seconds = 0.0
+        self.forward = 0
+        self.backward = 0
 
     def add(self, ids: np.ndarray, images: np.ndarray, labels: np.ndarray) -> None:
-        """Adds examples, and runs every restart for which a batch is full."""
+        """Adds examples, and goes on while they fill a batch."""
         if len(ids):
-            self._queues[0].add(ids, images, labels)
-        for number, queue in enumerate(self._queues):
-            while len(queue) >= self._batch_size:
-                self._run(number)
+            self._waiting.append((ids.astype("int32"), images, labels))
+        while len(self._ids) + self._number_waiting >= self._batch_size:
+            self._go_on()
 
     def finish(self) -> list[int]:
-        """Runs what is left; returns the ids of the examples still standing."""
-        for number, queue in enumerate(self._queues):
-            while len(queue):
-                self._run(number)
+        """Finishes every run; returns the ids of the examples still standing."""
+        while len(self._ids) + self._number_waiting:
+            self._go_on()
         return self.standing
 
-    def _run(self, number: int) -> None:
-        ids, images, labels = self._queues[number].take(self._batch_size)
+    @property
+    def _number_waiting(self) -> int:
+        return sum(len(part[0]) for part in self._waiting)
+
+    def _go_on(self) -> None:
+        """Fills the batch, makes steps, and takes out what has ended."""
         begin = time.perf_counter()
-        outcome = self._attack.run_restart(
-            self._model, self._view, images, labels, ids.astype("int32"), number
-        )
-        stands = ~np.asarray(outcome.fooled)
+        self._fill()
+        self._step()
+        self._take_out()
         self.seconds += time.perf_counter() - begin
-        if number + 1 < len(self._queues):
-            self._queues[number + 1].add(ids[stands], images[stands], labels[stands])
-            self._finished(int((~stands).sum()))
-        else:
-            self.standing += ids[stands].tolist()
-            self._finished(len(ids))
+
+    def _fill(self) -> None:
+        room = self._batch_size - len(self._ids)
+        if not room or not self._waiting:
+            return
+        parts = [np.concatenate(part) for part in zip(*self._waiting, strict=True)]
+        ids, images, labels = (part[:room] for part in parts)
+        rest = tuple(part[room:] for part in parts)
+        self._waiting = [rest] if len(rest[0]) else []
+        self._begin(ids, np.zeros_like(ids), tf.constant(images), tf.constant(labels))
+
+    def _begin(
+        self, ids: np.ndarray, runs: np.ndarray, images: Any, labels: Any
+    ) -> None:
+        """Adds rows at the beginning of their runs to the batch."""
+        compiled = self._compiled(images, labels)
+        slots = compiled.begin(images, labels, ids, runs)
+        self.forward += len(ids) * self._attack.passes_of_a_start()
+        rows = (images, labels, slots)
+        self._rows = (
+            rows
+            if self._rows is None
+            else tf.nest.map_structure(
+                lambda *parts: tf.concat(parts, 0), self._rows, rows
+            )
+        )
+        self._ids = np.concatenate([self._ids, ids])
+        self._run = np.concatenate([self._run, runs])
+
+    def _step(self) -> None:
+        images, labels, slots = self._rows  # type: ignore[misc]
+        enough = max(1, int(len(self._ids) * REFILL_SHARE))
+        compiled = self._compiled(images, labels)
+        slots, steps = self._replicas.run(
+            compiled.go_on, (images, labels, slots), enough
+        )
+        forward, backward = self._attack.passes_of_a_step(self._view.classes)
+        self.forward += steps * forward
+        self.backward += steps * backward
+        self._rows = (images, labels, slots)
+
+    def _take_out(self) -> None:
+        images, labels, slots = self._rows  # type: ignore[misc]
+        fooled = slots.best.fooled.numpy()
+        ended = slots.step.numpy() >= self._attack.steps_of_a_run
+        again = ended & ~fooled & (self._run + 1 < self._runs)
+        withstood = ended & ~fooled & ~again
+        self.standing += self._ids[withstood].tolist()
+        self._finished(int((fooled | withstood).sum()))
+
+        ids, runs = self._ids[again], self._run[again] + 1
+        restarted = [
+            tf.gather(rows, np.flatnonzero(again)) for rows in (images, labels)
+        ]
+        kept = np.flatnonzero(~(ended | fooled))
+        self._ids, self._run = self._ids[kept], self._run[kept]
+        self._rows = tf.nest.map_structure(
+            lambda rows: tf.gather(rows, kept), self._rows
+        )
+        if len(ids):
+            self._begin(ids, runs, *restarted)
+
+    def _compiled(self, images: Any, labels: Any) -> Any:
+        return self._attack.compiled(
+            self._model, self._view, images, labels, without_gradient="zero"
+        )

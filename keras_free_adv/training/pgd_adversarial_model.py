@@ -7,7 +7,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_free_adv import geometry, random_numbers, validation
-from keras_free_adv.attacks.projected_ascent import input_gradient, projected_ascent
+from keras_free_adv.attacks.projected_ascent import projected_ascent
+from keras_free_adv.attacks.target import input_gradient
 from keras_free_adv.training.adversarial_model import AdversarialModel
 
 
@@ -113,15 +114,10 @@ class PGDAdversarialModel(AdversarialModel):
             # Scaled as in the update: under float16 small gradients would vanish.
             return (self.optimizer.scale_loss(loss),)
 
-        def gradient_at(iterate: Any, state: Any) -> tuple[Any, Any]:
-            gradient = input_gradient(loss_at, iterate)[1]
-            return self._require_gradient(gradient), state
-
-        last, _ = projected_ascent(
-            gradient_at,
+        last = projected_ascent(
+            lambda iterate: self._require_gradient(input_gradient(loss_at, iterate)[1]),
             images,
             start,
-            (),
             steps=self.steps,
             step_size=self.step_size,
             epsilon=self.epsilon,

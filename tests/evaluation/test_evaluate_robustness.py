@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_free_adv import PGDAttack, evaluate_robustness, paper_attacks
-from keras_free_adv.evaluation import survivors
+from keras_free_adv import (
+    PGDAttack,
+    evaluate_robustness,
+    geometry,
+    paper_attacks,
+    random_numbers,
+)
+from keras_free_adv.evaluation import replicas
 from tests.conftest import small_images, small_network
 from tests.training.test_cost import Batches
 
@@ -69,24 +75,50 @@ def test_results_do_not_depend_on_batching(trained):
             np.testing.assert_array_equal(first.robust[name], other.robust[name])
 
 
-def test_a_restart_attacks_only_the_examples_still_standing(trained, monkeypatch):
+def evaluations_needed(network, images, labels, restarts):
+    """Forward passes of PGD with 4 steps, one example at a time, as published."""
+    standing = network(images).numpy().argmax(1) == labels
+    needed = 0
+    for number in range(restarts):
+        keys = random_numbers.keys_of_examples(5, np.arange(len(images)), number)
+        noise = geometry.get_norm("linf").random_start(keys, tf.constant(images), 0.08)
+        point = np.clip(images + noise, 0, 1)
+        for _ in range(5):
+            needed += standing.sum()
+            with tf.GradientTape() as tape:
+                tape.watch(point := tf.constant(point))
+                logits = network(point)
+                loss = keras.losses.sparse_categorical_crossentropy(
+                    labels, logits, from_logits=True
+                )
+            standing &= logits.numpy().argmax(1) == labels
+            moved = point + 0.05 * tf.sign(tape.gradient(loss, point))
+            delta = np.clip(moved - images, -0.08, 0.08)
+            point = np.clip(images + delta, 0, 1).astype("float32")
+    return needed
+
+
+def test_a_fooled_example_is_never_attacked_again(trained, monkeypatch):
+    """Passes are those of the examples still standing, but for rows that wait."""
     network, images, labels = trained
-    sizes = {}
-    run_restart = PGDAttack.run_restart
+    sizes = []
+    run = replicas.Replicas.run
 
-    def counted(self, model, view, images, labels, ids, number):
-        sizes.setdefault(number, []).append(len(ids))
-        return run_restart(self, model, view, images, labels, ids, number)
+    def counted(self, function, rows, enough):
+        sizes.append(len(rows[0]))
+        return run(self, function, rows, enough)
 
-    monkeypatch.setattr(survivors.Attack, "run_restart", counted)
+    monkeypatch.setattr(replicas.Replicas, "run", counted)
     report = evaluate_robustness(
         network, (images, labels), attack(restarts=3), batch_size=16, verbose=0
     )
-    assert sum(sizes[0]) == report.robust["natural"].sum()
-    assert sum(sizes[0]) > sum(sizes[1]) >= sum(sizes[2])
-    assert sum(sizes[2]) >= report.robust["pgd4x3"].sum()
-    for batches in sizes.values():  # full batches, but for the last
-        assert set(batches[:-1]) <= {16}
+    needed = evaluations_needed(network, images, labels, restarts=3)
+    assert needed <= report.passes["pgd4x3"]["forward"] <= 1.3 * needed
+    assert report.passes["pgd4x3"]["backward"] == report.passes["pgd4x3"]["forward"]
+    assert report.passes["natural"] == {"forward": 150, "backward": 0}
+    # Batches are full as long as examples wait; then they only shrink.
+    assert max(sizes) == 16
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_worst_case_is_over_all_attacks(trained):
@@ -114,7 +146,7 @@ def test_the_report_as_text_markdown_and_json(trained):
     assert natural in str(report)
     assert "| natural | " + natural in report.to_markdown()
     read = json.loads(report.to_json())
-    assert read["schema_version"] == 1
+    assert read["schema_version"] == 2
     assert read["accuracy"] == report.accuracy
     assert read["threat_models"]["pgd4"]["epsilon"] == 0.08
     assert read["threat_models"]["pgd4"]["seed"] == 5

@@ -1,0 +1,311 @@
+"""Auto-PGD: projected ascent that chooses its own step size."""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_free_adv import geometry, losses, validation
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.outcome import Outcome, choose
+from keras_free_adv.attacks.projected_ascent import ascend_inside
+from keras_free_adv.attacks.target import Target
+
+LOSSES = ("cross_entropy", "dlr", "targeted_dlr")
+
+# The constants of Croce and Hein (2020), section 3.
+MOMENTUM = 0.75
+SHARE_OF_RISES = 0.75
+FIRST_CHECKPOINT = 0.22
+CHECKPOINT_SHRINKS_BY = 0.03
+SHORTEST_WINDOW = 0.06
+
+
+class _State(NamedTuple):
+    """What APGD keeps of each example, `[B, ...]`.
+
+    x^(k) and x^(k-1), the step size eta, and the best point with its loss f_max and
+    gradient; then what the checkpoints ask for.
+    """
+
+    iterate: Any
+    previous: Any
+    target_class: Any
+    step_size: Any
+    best: Any
+    best_gradient: Any
+    best_loss: Any
+    loss: Any
+    rises: Any
+    best_loss_at_check: Any
+    halved_at_check: Any
+
+
+@keras.saving.register_keras_serializable("keras_free_adv")
+class APGDAttack(Attack):
+    """The Auto-PGD attack of Croce and Hein (2020), as a Keras layer.
+
+    Projected ascent with momentum. The step size begins at 2 epsilon; at checkpoints
+    that come ever closer it is halved, and the search goes on from the best point, if
+    the loss rose in less than three quarters of the steps since the last checkpoint,
+    or neither the step size nor the best loss has changed. There is nothing to tune.
+
+    Reference: Croce and Hein, "Reliable evaluation of adversarial robustness with an
+    ensemble of diverse parameter-free attacks", ICML 2020, Algorithm 1.
+
+    Args:
+        epsilon: radius of the ball, on the pixel scale (8 / 255 for images in [0, 1]).
+        steps: number of steps.
+        restarts: independent random starts (of each target class).
+        norm: "linf" or "l2", of each example.
+        loss: "cross_entropy"; "dlr", the difference of logits ratio; or
+            "targeted_dlr", one run for each of the likeliest other classes. With too
+            few classes for a ratio (fewer than 3, and 4 targeted) the margin takes
+            its place, and a warning says so.
+        targets: number of target classes of "targeted_dlr", or as many as there are.
+        value_range: lowest and highest pixel value.
+        from_logits: whether the model returns logits; see `PGDAttack`.
+        seed: random starts follow from (seed, position of the example, run).
+        name: name in reports; "apgd_ce", "apgd_dlr" or "apgd_t" by default.
+        gradient_samples: forward and backward passes a step, of which the mean is
+            taken, for models that draw random numbers (expectation over
+            transformation, Athalye et al. 2018).
+
+    Call arguments and errors are those of `PGDAttack`.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(5)])
+    >>> attack = APGDAttack(epsilon=0.1, steps=10, loss="targeted_dlr", seed=0)
+    >>> images = np.random.rand(2, 4, 4, 1).astype("float32")
+    >>> adversarial = attack(images, np.array([0, 2]), model=network)
+    >>> bool(np.abs(adversarial - images).max() <= 0.1 + 1e-6)
+    True
+    """
+
+    def __init__(
+        self,
+        epsilon: float,
+        *,
+        steps: int = 100,
+        restarts: int = 1,
+        norm: str = "linf",
+        loss: str = "cross_entropy",
+        targets: int = 9,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        from_logits: bool | str = "auto",
+        seed: int | None = None,
+        name: str | None = None,
+        gradient_samples: int = 1,
+    ) -> None:
+        loss = validation.one_of("loss", loss, LOSSES)
+        stem = dict(zip(LOSSES, ("apgd_ce", "apgd_dlr", "apgd_t"), strict=True))[loss]
+        super().__init__(
+            epsilon,
+            restarts=restarts,
+            norm=norm,
+            targeted=False,
+            value_range=value_range,
+            from_logits=from_logits,
+            seed=seed,
+            name=name or stem + (f"_x{restarts}" if restarts != 1 else ""),
+        )
+        self.steps = validation.positive_integer("steps", steps)
+        self.loss = loss
+        self.targets = validation.positive_integer("targets", targets)
+        self.gradient_samples = validation.positive_integer(
+            "gradient_samples", gradient_samples
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        del config["targeted"]
+        return {
+            **config,
+            "steps": self.steps,
+            "loss": self.loss,
+            "targets": self.targets,
+            "gradient_samples": self.gradient_samples,
+        }
+
+    @property
+    def steps_of_a_run(self) -> int:
+        """`steps`, and one that only looks at the last point."""
+        return self.steps + 1
+
+    def runs(self, classes: int) -> int:
+        """Restarts, times target classes."""
+        return self.restarts * self._targets_among(classes)
+
+    def passes_of_a_step(self, classes: int) -> tuple[int, int]:
+        """A forward and a backward pass a sample."""
+        del classes
+        return self.gradient_samples, self.gradient_samples
+
+    def caveats(self, classes: int) -> list[str]:
+        """Says when the margin stands in for the ratio."""
+        needed = {"cross_entropy": 0, "dlr": 3, "targeted_dlr": 4}[self.loss]
+        if classes >= needed:
+            return []
+        return [
+            f"{self.name}: loss={self.loss!r} needs {needed} classes, and the model "
+            f"has {classes}: the margin z_j - z_y is attacked in its place. Nothing "
+            "need be done; say so beside the number."
+        ]
+
+    def passes_of_a_start(self) -> int:
+        """One, to rank the target classes."""
+        return int(self.loss == "targeted_dlr")
+
+    def start(self, target: Target, images: Any, keys: Any, runs: Any) -> _State:
+        """A random point of the ball, a step size of 2 epsilon."""
+        noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
+        start = ops.clip(images + noise, *self.value_range)
+        nothing = ops.full_like(target.labels, -float("inf"), dtype="float32")
+        zeros = ops.zeros_like(target.labels)
+        return _State(
+            iterate=start,
+            previous=start,
+            target_class=self._target_class(target, images, runs),
+            step_size=ops.full_like(nothing, 2.0 * self.epsilon),
+            best=start,
+            best_gradient=ops.zeros_like(images),
+            best_loss=nothing,
+            loss=-nothing,  # the first loss is no rise
+            rises=zeros,
+            best_loss_at_check=nothing,
+            halved_at_check=ops.cast(zeros, "bool"),
+        )
+
+    def step(
+        self, target: Target, images: Any, state: _State, step: Any
+    ) -> tuple[_State, Outcome]:
+        """Looks at x^(k), and makes x^(k+1)."""
+        (loss, logits), gradient = self._mean_gradient(target, state)
+        fooled = target.errs(logits)
+        outcome = Outcome(state.iterate, fooled, self.loss_of(target, None, logits))
+        better = loss > state.best_loss
+        state = state._replace(
+            rises=state.rises + ops.cast(loss > state.loss, "int32"),
+            loss=loss,
+            best=choose(better, state.iterate, state.best),
+            best_gradient=choose(better, gradient, state.best_gradient),
+            best_loss=ops.maximum(loss, state.best_loss),
+        )
+        state, gradient = self._check(state, gradient, step)
+        return self._move(images, state, gradient, step), outcome
+
+    def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
+        """The cross-entropy, or the margin, which is alike for every target class."""
+        del outputs
+        if self.loss == "cross_entropy":
+            return losses.cross_entropy(target.labels, logits)
+        return losses.margin(target.labels, logits)
+
+    def _mean_gradient(
+        self, target: Target, state: _State
+    ) -> tuple[tuple[Any, Any], Any]:
+        """The loss `[B]`, logits `[B, C]` and gradient `[B, ...]` at x^(k)."""
+
+        def loss_at(iterate: Any) -> tuple[Any, Any]:
+            logits = target.logits(iterate)
+            return self._objective(target.labels, logits, state.target_class), logits
+
+        (loss, logits), gradient = target.gradient(loss_at, state.iterate)
+        for _ in range(self.gradient_samples - 1):
+            (more_loss, more_logits), more = target.gradient(loss_at, state.iterate)
+            loss, logits, gradient = (
+                loss + more_loss,
+                logits + more_logits,
+                gradient + more,
+            )
+        count = float(self.gradient_samples)
+        return (loss / count, logits / count), gradient / count
+
+    def _objective(self, labels: Any, logits: Any, target_class: Any) -> Any:
+        """What is climbed, `[B]`."""
+        classes = logits.shape[-1]
+        if self.loss == "cross_entropy":
+            return losses.cross_entropy(labels, logits)
+        if self.loss == "dlr":
+            enough = classes >= 3
+            return (losses.dlr if enough else losses.margin)(labels, logits)
+        climb = losses.targeted_dlr if classes >= 4 else losses.targeted_margin
+        return climb(labels, logits, target_class)
+
+    def _check(self, state: _State, gradient: Any, step: Any) -> tuple[_State, Any]:
+        """At a checkpoint: halve the step size and go back to the best point, or not.
+
+        Conditions 1 and 2 of section 3.2 of the paper.
+        """
+        window = ops.take(ops.convert_to_tensor(self._windows, "int32"), step)
+        here = window > 0
+        too_few = ops.cast(state.rises, "float32") < SHARE_OF_RISES * ops.cast(
+            window, "float32"
+        )
+        stuck = ops.logical_and(
+            ops.logical_not(state.halved_at_check),
+            state.best_loss <= state.best_loss_at_check,
+        )
+        halve = ops.logical_and(here, ops.logical_or(too_few, stuck))
+        gradient = choose(halve, state.best_gradient, gradient)
+        return state._replace(
+            step_size=ops.where(halve, state.step_size / 2.0, state.step_size),
+            iterate=choose(halve, state.best, state.iterate),
+            loss=ops.where(halve, state.best_loss, state.loss),
+            rises=ops.where(here, 0, state.rises),
+            best_loss_at_check=ops.where(
+                here, state.best_loss, state.best_loss_at_check
+            ),
+            halved_at_check=ops.where(here, halve, state.halved_at_check),
+        ), gradient
+
+    def _move(self, images: Any, state: _State, gradient: Any, step: Any) -> _State:
+        """A step up, and a share of the last move.
+
+        z       = P(x^(k) + eta direction(g))
+        x^(k+1) = P(x^(k) + a (z - x^(k)) + (1 - a) (x^(k) - x^(k-1)))
+        """
+        one_an_example = (-1,) + (1,) * (len(images.shape) - 1)
+        ball: dict[str, Any] = {
+            "epsilon": self.epsilon,
+            "norm": self.norm,
+            "value_range": self.value_range,
+        }
+        here = state.iterate
+        step_size = ops.reshape(state.step_size, one_an_example)
+        ahead = ascend_inside(here, images, gradient, step_size=step_size, **ball)
+        share = ops.reshape(ops.where(step > 0, MOMENTUM, 1.0), one_an_example)
+        moved = here + share * (ahead - here) + (1.0 - share) * (here - state.previous)
+        return state._replace(
+            iterate=geometry.keep_inside(moved, images, **ball), previous=here
+        )
+
+    def _target_class(self, target: Target, images: Any, runs: Any) -> Any:
+        """The class each example's run aims at, `[B]`."""
+        if self.loss != "targeted_dlr":
+            return target.labels
+        return target.likeliest_other(images, runs, self.targets)
+
+    def _targets_among(self, classes: int) -> int:
+        return min(self.targets, classes - 1) if self.loss == "targeted_dlr" else 1
+
+    @property
+    def _windows(self) -> list[int]:
+        """For each step: 0, or at a checkpoint the steps since the last one.
+
+        Checkpoints are at ceil(p_j steps), with p_0 = 0, p_1 = 0.22 and
+        p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06).
+        """
+        windows = [0] * (self.steps + 1)
+        last, share, wide = 0, FIRST_CHECKPOINT, FIRST_CHECKPOINT
+        while share < 1.0:
+            checkpoint = math.ceil(share * self.steps - 1e-9)
+            if checkpoint > last:
+                windows[checkpoint] = checkpoint - last
+            last = checkpoint
+            wide = max(wide - CHECKPOINT_SHRINKS_BY, SHORTEST_WINDOW)
+            share += wide
+        return windows

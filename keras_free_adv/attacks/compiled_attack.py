@@ -1,0 +1,127 @@
+"""An attack on one model, compiled."""
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_free_adv import random_numbers
+from keras_free_adv.attacks.outcome import Outcome
+from keras_free_adv.attacks.runs import Slots, begin_runs, go_on
+from keras_free_adv.attacks.target import Target
+from keras_free_adv.labels import class_numbers
+from keras_free_adv.logits import LogitView, call_in_inference_mode
+
+if TYPE_CHECKING:
+    from keras_free_adv.attacks.attack import Attack
+
+# About what a loss scale of 2**15 leaves for one example of a minibatch of 128.
+FLOAT16_GRADIENT_SCALE = 256.0
+
+
+class CompiledAttack:
+    """The graphs of an attack on a model: one each, for any number of examples.
+
+    Args:
+        attack: the attack.
+        model: the model, of which it keeps a weak reference only.
+        view: how the model's logits are obtained.
+        images: anything of the images' shape, `[B, ...]`.
+        labels: anything of the labels' shape and dtype.
+        without_gradient: see `Target`.
+    """
+
+    def __init__(
+        self,
+        attack: "Attack",
+        model: keras.Model,
+        view: LogitView,
+        images: Any,
+        labels: Any,
+        without_gradient: str = "refuse",
+    ) -> None:
+        self.view = view
+        self._attack = attack
+        self._model_of: Callable[[], Any] = weakref.ref(model)
+        self._without_gradient = without_gradient
+        self._scale = (
+            FLOAT16_GRADIENT_SCALE if model.compute_dtype == "float16" else 1.0
+        )
+        numbers = tf.TensorSpec((None,), tf.int32)
+        given = (
+            tf.TensorSpec((None,) + tuple(images.shape[1:]), tf.float32),
+            tf.TensorSpec((None,) + tuple(labels.shape[1:]), labels.dtype),
+        )
+        self.clean = _graph(self._clean, *given)
+        self.run = _graph(self._run, *given, numbers, numbers)
+        self.begin = _graph(self._begin, *given, numbers, numbers)
+        self._given = given
+
+    @property
+    def go_on(self) -> Callable[..., Any]:
+        """`_go_on` as a graph; its signature is what `begin` returns."""
+        if not hasattr(self, "_going_on"):
+            slots = tf.nest.map_structure(
+                lambda tensor: tf.TensorSpec((None,) + tensor.shape[1:], tensor.dtype),
+                self.begin.get_concrete_function().structured_outputs,
+            )
+            enough = tf.TensorSpec((), tf.int32)
+            self._going_on = _graph(self._go_on, *self._given, slots, enough)
+        return self._going_on
+
+    def _clean(self, images: Any, labels: Any) -> tuple[Outcome, Any]:
+        """No attack: the candidate every attack must beat, and the logits."""
+        target = self._target(labels)
+        outputs = target.outputs(images)
+        logits = target.view(outputs)
+        fooled, loss = self._attack.judge(target, outputs, logits)
+        return Outcome(images, fooled, loss), logits
+
+    def _run(self, images: Any, labels: Any, ids: Any, runs: Any) -> Outcome:
+        """One run from its beginning to its end."""
+        slots = self._begin(images, labels, ids, runs)
+        everything = ops.shape(images)[0]
+        slots, _ = go_on(
+            self._attack,
+            self._target(labels),
+            images,
+            slots,
+            enough=everything,
+            until_fooled=self._attack.stops_when_fooled,
+        )
+        return slots.best
+
+    def _begin(self, images: Any, labels: Any, ids: Any, runs: Any) -> Slots:
+        """Slots at the beginning of their runs."""
+        keys = random_numbers.keys_of_examples(self._attack.seed_in_use, ids, runs)
+        return begin_runs(self._attack, self._target(labels), images, keys, runs)
+
+    def _go_on(
+        self, images: Any, labels: Any, slots: Slots, enough: Any
+    ) -> tuple[Slots, Any]:
+        """Steps until `enough` examples are fooled or at the end of their runs."""
+        return go_on(
+            self._attack,
+            self._target(labels),
+            images,
+            slots,
+            enough=enough,
+            until_fooled=True,
+        )
+
+    def _target(self, labels: Any) -> Target:
+        return Target(
+            outputs=lambda images: call_in_inference_mode(self._model_of(), images),
+            view=self.view,
+            labels=class_numbers(labels),
+            given_labels=labels,
+            gradient_scale=self._scale,
+            without_gradient=self._without_gradient,
+        )
+
+
+def _graph(function: Callable, *signature: Any) -> Any:
+    return tf.function(function, input_signature=signature, autograph=False)

@@ -1,0 +1,231 @@
+"""FAB: the fast adaptive boundary attack, which looks for the nearest boundary."""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_free_adv import geometry, losses, validation
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.hyperplane import project_on_hyperplane
+from keras_free_adv.attacks.outcome import Outcome, choose
+from keras_free_adv.attacks.target import Target
+
+# The constants of Croce and Hein (2020), section 4.
+OVERSHOOT = 1.05  # eta
+LARGEST_BIAS = 0.1  # alpha_max
+BACKWARD = 0.9  # beta
+
+
+class _State(NamedTuple):
+    """Where the search is, the class it aims at, and the nearest success so far."""
+
+    iterate: Any
+    target_class: Any
+    nearest: Any
+    distance: Any
+
+
+@keras.saving.register_keras_serializable("keras_free_adv")
+class FABAttack(Attack):
+    """The fast adaptive boundary attack of Croce and Hein (2020), as a Keras layer.
+
+    It does not climb a loss inside the ball, but looks for the misclassified point
+    nearest to the image, wherever that is: each step goes to the linearized decision
+    boundary, with a pull back to the image, and after a success a tenth of the way
+    back. An example counts as fooled if the point found lies in the ball; otherwise
+    the image itself is returned.
+
+    Reference: Croce and Hein, "Minimally distorted adversarial examples with a fast
+    adaptive boundary attack", ICML 2020, Algorithm 1 (without its final search, which
+    shortens what is found already).
+
+    Args:
+        epsilon: radius of the ball, on the pixel scale (8 / 255 for images in [0, 1]).
+        steps: number of steps.
+        restarts: independent restarts; the first begins at the image, others at a
+            random point of the ball of half the radius.
+        norm: "linf" or "l2", of each example.
+        targets: one run for each of so many likeliest other classes, with one
+            backward pass a step. None for the untargeted form: one run, in which each
+            step goes to the nearest boundary of all, with as many backward passes as
+            there are classes.
+        value_range: lowest and highest pixel value.
+        from_logits: whether the model returns logits; see `PGDAttack`.
+        seed: random starts follow from (seed, position of the example, run).
+        name: name in reports; "fab_t", or "fab" untargeted, by default.
+
+    Call arguments and errors are those of `PGDAttack`.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(3)])
+    >>> attack = FABAttack(epsilon=0.1, steps=10)
+    >>> images = np.random.rand(2, 4, 4, 1).astype("float32")
+    >>> adversarial = attack(images, np.array([0, 2]), model=network)
+    >>> bool(np.abs(adversarial - images).max() <= 0.1 + 1e-6)
+    True
+    """
+
+    def __init__(
+        self,
+        epsilon: float,
+        *,
+        steps: int = 100,
+        restarts: int = 1,
+        norm: str = "linf",
+        targets: int | None = 9,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        from_logits: bool | str = "auto",
+        seed: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        stem = "fab" if targets is None else "fab_t"
+        super().__init__(
+            epsilon,
+            restarts=restarts,
+            norm=norm,
+            targeted=False,
+            value_range=value_range,
+            from_logits=from_logits,
+            seed=seed,
+            name=name or stem + (f"_x{restarts}" if restarts != 1 else ""),
+        )
+        self.steps = validation.positive_integer("steps", steps)
+        if targets is not None:
+            targets = validation.positive_integer(
+                "targets", targets, "Pass targets=None for the untargeted attack."
+            )
+        self.targets = targets
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        del config["targeted"]
+        return {**config, "steps": self.steps, "targets": self.targets}
+
+    @property
+    def steps_of_a_run(self) -> int:
+        """`steps`."""
+        return self.steps
+
+    def runs(self, classes: int) -> int:
+        """Restarts, times target classes."""
+        return self.restarts * self._targets_among(classes)
+
+    def passes_of_a_step(self, classes: int) -> tuple[int, int]:
+        """One forward pass for the boundary, one for the new point."""
+        return 2, classes if self.targets is None else 1
+
+    def passes_of_a_start(self) -> int:
+        """One, to rank the target classes."""
+        return int(self.targets is not None)
+
+    def start(self, target: Target, images: Any, keys: Any, runs: Any) -> _State:
+        """The image, or in a later restart a random point near it."""
+        targets = self._targets_among(target.view.classes)
+        noise = geometry.get_norm(self.norm).random_start(
+            keys, images, self.epsilon / 2.0
+        )
+        moved = ops.clip(images + noise, *self.value_range)
+        return _State(
+            iterate=choose(ops.greater_equal(runs, targets), moved, images),
+            target_class=(
+                target.labels
+                if self.targets is None
+                else target.likeliest_other(images, runs, self.targets)
+            ),
+            nearest=images,
+            distance=ops.full_like(target.labels, float("inf"), dtype="float32"),
+        )
+
+    def step(
+        self, target: Target, images: Any, state: _State, step: Any
+    ) -> tuple[_State, Outcome]:
+        """To the linearized boundary, biased towards the image; then a look."""
+        del step
+        ahead, weights = self._boundary(target, state)
+        moved = self._move(images, state.iterate, weights, ahead)
+
+        errs = target.errs(target.logits(moved))
+        distance = ops.reshape(
+            geometry.get_norm(self.norm).length(moved - images), (-1,)
+        )
+        nearer = ops.logical_and(errs, distance < state.distance)
+        state = state._replace(
+            iterate=choose(errs, images + BACKWARD * (moved - images), moved),
+            nearest=choose(nearer, moved, state.nearest),
+            distance=ops.where(nearer, distance, state.distance),
+        )
+        fooled = state.distance <= self.epsilon
+        return state, Outcome(
+            choose(fooled, state.nearest, images), fooled, -state.distance
+        )
+
+    def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
+        """The negative distance: an image that fools the model as it is has zero."""
+        del outputs
+        return ops.where(target.errs(logits), 0.0, -float("inf"))
+
+    def _boundary(self, target: Target, state: _State) -> tuple[Any, Any]:
+        """How far the other class is ahead, `[B]`, and its gradient, `[B, ...]`."""
+        if self.targets is None:
+            return self._nearest_boundary(target, state.iterate)
+
+        def ahead_at(iterate: Any) -> tuple[Any]:
+            logits = target.logits(iterate)
+            return (losses.targeted_margin(target.labels, logits, state.target_class),)
+
+        (ahead,), weights = target.gradient(ahead_at, state.iterate)
+        return ahead, weights
+
+    def _nearest_boundary(self, target: Target, iterate: Any) -> tuple[Any, Any]:
+        """That of the class which the linear model reaches first.
+
+        argmin over s != y of |z_s - z_y| / ||w_s - w_y||, in the dual norm.
+        """
+        logits, gradients = target.jacobian(iterate)
+        stacked = ops.stack(gradients, axis=1)
+        true = ops.one_hot(target.labels, logits.shape[-1], dtype="bool")
+        one_an_example = (-1, len(gradients)) + (1,) * (len(iterate.shape) - 1)
+        of_true = ops.sum(
+            ops.where(ops.reshape(true, one_an_example), stacked, 0.0), axis=1
+        )
+        norm = geometry.get_norm(self.norm)
+        steepness = ops.concatenate(
+            [ops.reshape(norm.dual_length(g - of_true), (-1, 1)) for g in gradients],
+            axis=-1,
+        )
+        ahead = logits - ops.sum(ops.where(true, logits, 0.0), axis=-1, keepdims=True)
+        distance = ops.abs(ahead) / ops.maximum(steepness, 1e-12)
+        nearest = ops.argmin(ops.where(true, float("inf"), distance), axis=-1)
+        chosen = ops.one_hot(nearest, logits.shape[-1], dtype="bool")
+        weights = ops.sum(
+            ops.where(ops.reshape(chosen, one_an_example), stacked, 0.0), axis=1
+        )
+        return ops.sum(ops.where(chosen, ahead, 0.0), axis=-1), weights - of_true
+
+    def _move(self, images: Any, iterate: Any, weights: Any, ahead: Any) -> Any:
+        """Both projections on the boundary, averaged in favour of the iterate's.
+
+        x' = (1 - alpha) (x + eta d(x)) + alpha (x_0 + eta d(x_0))
+        """
+        axes = tuple(range(1, len(images.shape)))
+        # f at the image, of the boundary linearized at the iterate.
+        ahead_of_image = ahead + ops.sum(weights * (images - iterate), axis=axes)
+        settings: dict[str, Any] = {
+            "norm": self.norm,
+            "value_range": self.value_range,
+        }
+        here = project_on_hyperplane(iterate, weights, ahead, **settings)
+        there = project_on_hyperplane(images, weights, ahead_of_image, **settings)
+        length = geometry.get_norm(self.norm).length
+        far, near = length(here), length(there)
+        bias = ops.minimum(far / ops.maximum(far + near, 1e-12), LARGEST_BIAS)
+        moved = (1.0 - bias) * (iterate + OVERSHOOT * here) + bias * (
+            images + OVERSHOOT * there
+        )
+        return ops.clip(moved, *self.value_range)
+
+    def _targets_among(self, classes: int) -> int:
+        return 1 if self.targets is None else min(self.targets, classes - 1)

@@ -1,0 +1,181 @@
+"""The Square attack: random search with squares, which sees scores only."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_free_adv import geometry, losses, random_numbers, validation
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.outcome import Outcome, choose
+from keras_free_adv.attacks.squares import L2Squares, LInfSquares
+from keras_free_adv.attacks.target import Target
+
+# Andriushchenko et al. (2020): the share of pixels a square covers is halved after
+# so many of 10,000 queries; for other budgets the schedule is stretched.
+HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+QUERIES_OF_THE_SCHEDULE = 10_000
+FIRST_SHARE = 0.8
+
+
+class _State(NamedTuple):
+    """The best point, its margin, and the example's key."""
+
+    best: Any
+    margin: Any
+    keys: Any
+
+
+@keras.saving.register_keras_serializable("keras_free_adv")
+class SquareAttack(Attack):
+    """The Square attack of Andriushchenko et al. (2020), as a Keras layer.
+
+    Random search: each query changes a square of pixels, at a random place, to the
+    edge of the ball, and is kept if the margin falls. It sees the model's scores
+    only, no gradient, so that it also finds what hidden gradients hide. It stops at
+    the first success.
+
+    Reference: Andriushchenko et al., "Square Attack: a query-efficient black-box
+    adversarial attack via random search", ECCV 2020, Algorithms 1 to 3, with the
+    first share of 0.8 and the schedule stretched to `queries` that AutoAttack uses.
+
+    Args:
+        epsilon: radius of the ball, on the pixel scale (8 / 255 for images in [0, 1]).
+        queries: forward passes an example, at most, in a restart.
+        restarts: independent restarts.
+        norm: "linf" or "l2", of each example.
+        value_range: lowest and highest pixel value.
+        from_logits: whether the model returns logits; see `PGDAttack`.
+        seed: random numbers follow from (seed, position of the example, run, query).
+        name: name in reports; "square" by default.
+
+    Call arguments:
+        images: `[B, height, width, channels]` or `[B, height, width]`.
+        labels, model: as in `PGDAttack`; the model need not be differentiable.
+
+    Raises:
+        TypeError, ValueError: as `PGDAttack`; and if the images have no height and
+            width.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(3)])
+    >>> attack = SquareAttack(epsilon=0.1, queries=50, seed=0)
+    >>> images = np.random.rand(2, 4, 4, 1).astype("float32")
+    >>> adversarial = attack(images, np.array([0, 2]), model=network)
+    >>> bool(np.abs(adversarial - images).max() <= 0.1 + 1e-6)
+    True
+    """
+
+    stops_when_fooled = True
+    white_box = False
+
+    def __init__(
+        self,
+        epsilon: float,
+        *,
+        queries: int = 5000,
+        restarts: int = 1,
+        norm: str = "linf",
+        value_range: tuple[float, float] = (0.0, 1.0),
+        from_logits: bool | str = "auto",
+        seed: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            epsilon,
+            restarts=restarts,
+            norm=norm,
+            targeted=False,
+            value_range=value_range,
+            from_logits=from_logits,
+            seed=seed,
+            name=name or "square" + (f"_x{restarts}" if restarts != 1 else ""),
+        )
+        self.queries = validation.positive_integer("queries", queries)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        del config["targeted"]
+        return {**config, "queries": self.queries}
+
+    @property
+    def steps_of_a_run(self) -> int:
+        """One a query."""
+        return self.queries
+
+    def passes_of_a_step(self, classes: int) -> tuple[int, int]:
+        """A query is a forward pass."""
+        del classes
+        return 1, 0
+
+    def check_images(self, shape: tuple[int, ...]) -> None:
+        """Raises if images of `shape` `[B, ...]` have no height and width."""
+        if len(shape) not in (3, 4):
+            raise ValueError(
+                "Argument `images` must have shape (batch, height, width, channels) or "
+                f"(batch, height, width): {self.name} changes squares of pixels. "
+                f"Received: shape {tuple(shape)}. Reshape inside the model, or leave "
+                "this attack out."
+            )
+
+    def start(self, target: Target, images: Any, keys: Any, runs: Any) -> _State:
+        """The image; the first query asks for stripes or tiles."""
+        del runs
+        self.check_images(images.shape)
+        margin = ops.full_like(target.labels, -float("inf"), dtype="float32")
+        return _State(images, margin, keys)
+
+    def step(
+        self, target: Target, images: Any, state: _State, step: Any
+    ) -> tuple[_State, Outcome]:
+        """One query, kept if it is better."""
+        asked = self._ask(images, state, step)
+        logits = target.logits(asked)
+        margin = losses.margin(target.labels, logits)
+        better = margin > state.margin
+        state = state._replace(
+            best=choose(better, asked, state.best),
+            margin=ops.maximum(margin, state.margin),
+        )
+        return state, Outcome(asked, target.errs(logits), margin)
+
+    def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
+        """The margin."""
+        del outputs
+        return losses.margin(target.labels, logits)
+
+    def _ask(self, images: Any, state: _State, step: Any) -> Any:
+        """The point to ask the model about, `[B, ...]`."""
+        shape = tuple(images.shape[1:])
+        one_channel = (-1, *shape, 1) if len(shape) == 2 else (-1, *shape)
+        clean, best = (ops.reshape(x, one_channel) for x in (images, state.best))
+        search = L2Squares if self.norm == "l2" else LInfSquares
+        squares = search(clean, self.epsilon, self._sides(images.shape))
+        keys = random_numbers.fold(state.keys, ops.expand_dims(step, -1))
+        asked = choose(
+            ops.equal(step, 0),
+            squares.first(keys),
+            squares.proposal(keys, best, step),
+        )
+        return geometry.keep_inside(
+            ops.reshape(asked, (-1, *shape)),
+            images,
+            epsilon=self.epsilon,
+            norm=self.norm,
+            value_range=self.value_range,
+        )
+
+    def _sides(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The side of the square at each query, in pixels."""
+        height, width = shape[1:3]
+        query = np.arange(self.queries) * QUERIES_OF_THE_SCHEDULE / self.queries
+        halvings = np.searchsorted(HALVED_AT, query.astype(int), side="left")
+        sides = np.sqrt(FIRST_SHARE / 2.0**halvings * height * width).round()
+        least = 3 if self.norm == "l2" else 1
+        sides = np.clip(sides, least, None).astype("int32")
+        if self.norm == "l2":
+            sides += 1 - sides % 2
+        return np.minimum(sides, min(height, width))

@@ -1,0 +1,118 @@
+"""The model under attack, as an attack's graph sees it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+from keras import ops
+
+from keras_free_adv import losses
+from keras_free_adv.logits import LogitView
+
+
+@dataclass(frozen=True)
+class Target:
+    """The model under attack, and the labels of B examples.
+
+    Attributes:
+        outputs: maps images `[B, ...]` to the model's outputs, in inference mode.
+        view: maps the outputs to logits `[B, C]`, float32.
+        labels: the class of each example, `[B]`, int32.
+        given_labels: the labels as the user gave them.
+        gradient_scale: what to multiply a loss with before taking its gradient, so
+            that small ones do not vanish in a float16 model.
+        without_gradient: "refuse" a model whose outputs do not depend on its images
+            differentiably, or go on with a gradient of "zero".
+    """
+
+    outputs: Callable[[Any], Any]
+    view: LogitView
+    labels: Any
+    given_labels: Any
+    gradient_scale: float
+    without_gradient: str
+
+    def logits(self, images: Any) -> Any:
+        """The model's logits, `[B, C]`."""
+        return self.view(self.outputs(images))
+
+    def errs(self, logits: Any) -> Any:
+        """Whether the largest logit is not the label's, `[B]`."""
+        return ops.not_equal(ops.cast(ops.argmax(logits, -1), "int32"), self.labels)
+
+    def likeliest_other(self, images: Any, runs: Any, targets: int) -> Any:
+        """The class that each example's run aims at, `[B]`: one forward pass.
+
+        Run r aims at class number r of the `targets` likeliest after the true one.
+        """
+        count = min(targets, self.view.classes - 1)
+        ranked = losses.likeliest_others(self.labels, self.logits(images), count)
+        rank = ops.expand_dims(ops.mod(runs, count), -1)
+        return ops.squeeze(ops.take_along_axis(ranked, rank, axis=-1), -1)
+
+    def gradient(
+        self, objective: Callable[[Any], tuple[Any, ...]], images: Any
+    ) -> tuple[tuple[Any, ...], Any]:
+        """One forward and one backward pass.
+
+        Args:
+            objective: maps images `[B, ...]` to a tuple whose first entry is the
+                loss, `[B]`.
+            images: `[B, ...]`.
+
+        Returns:
+            The objective's tuple, and the gradient of each example's loss, `[B, ...]`.
+        """
+
+        def scaled(images: Any) -> tuple[Any, ...]:
+            loss, *rest = objective(images)
+            return loss * self.gradient_scale, loss, *rest
+
+        (_, *values), gradient = input_gradient(scaled, images)
+        return tuple(values), self._usable(gradient, images)
+
+    def jacobian(self, images: Any) -> tuple[Any, list[Any]]:
+        """One forward pass, and one backward pass a class.
+
+        Returns:
+            The logits, `[B, C]`, and the gradient of each of them, C times `[B, ...]`.
+        """
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            logits = self.logits(images)
+            by_class = ops.unstack(logits * self.gradient_scale, axis=-1)
+        gradients = [self._usable(tape.gradient(z, images), images) for z in by_class]
+        return logits, gradients
+
+    def _usable(self, gradient: Any, images: Any) -> Any:
+        if gradient is not None:
+            return gradient / self.gradient_scale
+        if self.without_gradient == "zero":
+            return ops.zeros_like(images)
+        raise ValueError(
+            "Argument `model` must depend on its input differentiably: its loss has no "
+            "gradient with respect to the images (None). A gradient attack says "
+            "nothing about such a model; attack it with SquareAttack, which needs "
+            "none."
+        )
+
+
+def input_gradient(
+    objective: Callable[[Any], tuple[Any, ...]], images: Any
+) -> tuple[tuple[Any, ...], Any]:
+    """One forward and one backward pass.
+
+    Args:
+        objective: maps images `[B, ...]` to a tuple whose first entry is the loss
+            (a scalar, or one number an example).
+        images: `[B, ...]`.
+
+    Returns:
+        The objective's tuple, and the gradient of the (summed) loss, `[B, ...]`, or
+        None if the loss does not depend on the images.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        values = objective(images)
+    return values, tape.gradient(values[0], images)

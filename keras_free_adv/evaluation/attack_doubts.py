@@ -1,0 +1,242 @@
+"""Doubts about the attacks: what one finds and a stronger one does not."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.evaluation.model_doubts import climbs_cross_entropy, is_random
+from keras_free_adv.evaluation.probe import Probe
+from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
+from keras_free_adv.evaluation.setting_doubts import (
+    ROUNDING,
+    jumps_across,
+    reaches_the_edge,
+)
+
+# A difference counts from so many examples, and this share of all, on; and if it is
+# more than chance by a one-sided test of 5%.
+LEAST = 3
+SHARE = 0.01
+Z_ONE_SIDED = 1.645
+# On an honest model, too, the cross-entropy's gradient can lead past what the margin,
+# which black-box attacks climb, would find: 3.6% in a linear one. Against attacks
+# that climb nothing else, this share is asked for.
+SHARE_AGAINST_CROSS_ENTROPY = 0.05
+# Fewer steps than this make no strong attack.
+STRONG_STEPS = 10
+# The settings of which more cannot find less.
+EFFORTS = ("epsilon", "steps", "restarts", "queries")
+
+# Why an attack is weak.
+BLACK_BOX = "which sees no gradient"
+ONE_STEP = "which makes one step"
+_MISLED = (
+    "the model's gradient misleads attacks that follow it, and robust accuracy may be "
+    "lower than any number here. Run SquareAttack with more queries, and look for what "
+    "hides the gradient (Athalye et al. 2018)."
+)
+
+
+def beaten_by_a_weaker_attack(
+    report: RobustnessReport, attacks: list[Attack], probe: Probe
+) -> list[str]:
+    """A black-box or one-step attack that breaks what strong white-box ones leave.
+
+    Attacks that see more should find more, at least together; if they do not, the
+    gradient misleads.
+    """
+    if is_random(probe):  # then luck decides, and a comparison proves nothing
+        return []
+    doubts = []
+    for weak in attacks:
+        strong = [
+            attack
+            for attack in attacks
+            if weak is not attack
+            and is_strong(attack)
+            and weak.norm == attack.norm
+            and weak.epsilon <= attack.epsilon
+        ]
+        kind = _weakness(weak)
+        if not kind or not strong:
+            continue
+        left = np.logical_and.reduce([report.robust[a.name] for a in strong])
+        more, fewer = _broken_by_one_only(report.robust[weak.name], left)
+        parts = [part for attack in strong for part in attack.parts]
+        if _clear(more, fewer, report.examples, _share_to_beat(parts)):
+            doubts.append(
+                f"{weak.name}, {kind}, breaks {more - fewer} examples more than the "
+                f"stronger {', '.join(a.name for a in strong)} together "
+                f"({report.accuracy[weak.name]:.2%} are left, of theirs "
+                f"{left.mean():.2%}): {_MISLED}"
+            )
+    return doubts
+
+
+def beaten_inside_an_ensemble(
+    report: RobustnessReport, attacks: list[Attack], probe: Probe
+) -> list[str]:
+    """A black-box part that still finds much after strong white-box ones."""
+    if is_random(probe):
+        return []
+    doubts = []
+    for attack in attacks:
+        before = report.accuracy[NATURAL]
+        earlier: list[Attack] = []
+        for part in attack.parts if len(attack.parts) > 1 else []:
+            after = report.stages[attack.name][part.name]
+            broken = round((before - after) * report.examples)
+            if (
+                not part.white_box
+                and any(_is_strong_part(former) for former in earlier)
+                and _clear(broken, 0, report.examples, _share_to_beat(earlier))
+            ):
+                doubts.append(
+                    f"{attack.name}: {part.name}, {BLACK_BOX}, breaks {broken} "
+                    f"examples more ({before:.2%} to {after:.2%}) after the attacks "
+                    f"with gradients: {_MISLED}"
+                )
+            before, earlier = after, [*earlier, part]
+    return doubts
+
+
+def more_effort_finds_less(
+    report: RobustnessReport, attacks: list[Attack], probe: Probe
+) -> list[str]:
+    """More steps, restarts or queries, or a larger epsilon, that raise accuracy."""
+    if is_random(probe):
+        return []
+    doubts = []
+    for weaker, stronger in itertools.permutations(attacks, 2):
+        setting = _effort_between(weaker, stronger)
+        # One step against many is the business of `beaten_by_a_weaker_attack`.
+        if not setting or (_weakness(weaker) == ONE_STEP and is_strong(stronger)):
+            continue
+        more, fewer = _broken_by_one_only(
+            report.robust[weaker.name], report.robust[stronger.name]
+        )
+        if _clear(more, fewer, report.examples):
+            doubts.append(
+                f"{stronger.name} ({setting}={getattr(stronger, setting):g}) breaks "
+                f"{more - fewer} examples fewer than {weaker.name} ({setting}="
+                f"{getattr(weaker, setting):g}), which leaves "
+                f"{report.accuracy[weaker.name]:.2%} and not "
+                f"{report.accuracy[stronger.name]:.2%}: with more {setting} it misses "
+                "what is there, so its accuracy is overestimated. Use APGDAttack, or "
+                "more and smaller steps; if that does not help, the gradient misleads: "
+                "use SquareAttack."
+            )
+    return doubts
+
+
+def something_left_standing(
+    report: RobustnessReport, attacks: list[Attack], probe: Probe
+) -> list[str]:
+    """Examples that stand although the ball holds something that fools the model."""
+    return [
+        f"{attack.name}: accuracy is {report.accuracy[attack.name]:.2%} although "
+        f"{why}. The attack fails here, and may fail at smaller epsilon: use more "
+        "steps, APGDAttack or SquareAttack. If accuracy stays, look for saturated "
+        "outputs or operations without a gradient."
+        for attack in attacks
+        if (why := _why_too_accurate(report, attack, probe))
+    ]
+
+
+def _why_too_accurate(
+    report: RobustnessReport, attack: Attack, probe: Probe
+) -> str | None:
+    """What a ball so large holds, if accuracy is higher than that allows."""
+    left = report.accuracy[attack.name] * report.examples
+    radius = _share_of_range(attack, probe)
+    # A ball over the whole range holds every image, of other classes too.
+    if radius >= 1 - ROUNDING and probe.predicted_classes > 1 and left > 0:
+        return (
+            f"epsilon={attack.epsilon:g} covers the whole pixel range, and images that "
+            "the model gives another class are in reach: 0% is possible"
+        )
+    # Over half the range it holds uniform grey, which the model gives one class.
+    grey = probe.most_frequent * report.examples
+    if radius >= 0.5 - ROUNDING and _clear(left - grey, 0, report.examples):
+        return (
+            f"epsilon={attack.epsilon:g} covers half the pixel range, and every image "
+            "can be made the same grey: no more than the most frequent class, "
+            f"{probe.most_frequent:.2%}, can be left"
+        )
+    return None
+
+
+def is_strong(attack: Attack) -> bool:
+    """Whether a white-box part of it has steps enough, of a sensible size."""
+    return any(_is_strong_part(part) for part in attack.parts)
+
+
+def _is_strong_part(part: Attack) -> bool:
+    return (
+        part.white_box
+        and getattr(part, "steps", part.steps_of_a_run) >= STRONG_STEPS
+        and reaches_the_edge(part)
+        and not jumps_across(part)
+    )
+
+
+def _weakness(attack: Attack) -> str | None:
+    if not any(part.white_box for part in attack.parts):
+        return BLACK_BOX
+    one_step = [getattr(part, "steps", None) == 1 for part in attack.parts]
+    return ONE_STEP if all(one_step) and attack.restarts == 1 else None
+
+
+def _effort_between(weaker: Attack, stronger: Attack) -> str | None:
+    """The one setting that tells two attacks apart, if `stronger` has more of it."""
+    if type(weaker) is not type(stronger):
+        return None
+    one, other = _settings(weaker), _settings(stronger)
+    apart = {name for name in one if one[name] != other[name]}
+    if apart & {"steps", "epsilon"}:
+        apart -= {"step_size"}  # follows from them
+    if len(apart) != 1:
+        return None
+    setting = apart.pop()
+    more = setting in EFFORTS and one[setting] < other[setting]
+    return setting if more else None
+
+
+def _settings(attack: Attack) -> dict[str, Any]:
+    config = attack.get_config()
+    return {k: v for k, v in config.items() if k not in ("name", "seed")}
+
+
+def _share_of_range(attack: Attack, probe: Probe) -> float:
+    """Epsilon, as a share of the distance between the darkest and lightest image."""
+    low, high = attack.value_range
+    far = high - low
+    if attack.norm == "l2":
+        far *= math.sqrt(math.prod(probe.shape))
+    return attack.epsilon / far
+
+
+def _share_to_beat(parts: list[Attack]) -> float:
+    """By what share of the examples a weaker attack must beat these."""
+    seeing = [part for part in parts if part.white_box]
+    if all(climbs_cross_entropy(part) for part in seeing):
+        return SHARE_AGAINST_CROSS_ENTROPY
+    return SHARE
+
+
+def _broken_by_one_only(stands: Any, other_stands: Any) -> tuple[int, int]:
+    """How many examples only the one attack breaks, and only the other, from `[N]`."""
+    return int((~stands & other_stands).sum()), int((stands & ~other_stands).sum())
+
+
+def _clear(one: float, other: float, examples: int, share: float = SHARE) -> bool:
+    """Whether `one` exceeds `other` by more than chance and trifles."""
+    net = one - other
+    return (
+        net >= LEAST
+        and net > share * examples
+        and net > Z_ONE_SIDED * math.sqrt(one + other)
+    )

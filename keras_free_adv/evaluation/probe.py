@@ -1,0 +1,285 @@
+"""A look at the model itself, beside the attacks on it."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_free_adv import losses
+from keras_free_adv.attacks.compiled_attack import FLOAT16_GRADIENT_SCALE
+from keras_free_adv.attacks.target import Target
+from keras_free_adv.labels import class_numbers
+from keras_free_adv.logits import (
+    LOGITS,
+    PROBABILITIES,
+    LogitView,
+    call_in_inference_mode,
+)
+
+# So many images are looked at: a share of 5% of them is 6.
+LOOKED_AT = 128
+
+# A model that draws one of n random numbers for the whole batch (a random resize)
+# draws the same in all passes with a chance of 1 / n^3.
+PASSES = 4
+
+# Outputs count as changed if they differ by more than so many roundings, as a share
+# of their range. Rounding all of an 18-layer network to bfloat16 moves its logits by
+# up to 2 roundings, to float16 by up to 3.
+ROUNDINGS = 8
+ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
+TENSOR_FLOAT_32_ROUNDING = 2.0**-11
+LEAST_TOLERANCE = 1e-4
+
+
+Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was seen of a model and its data.
+
+    Attributes:
+        source: how the logits were obtained; see `LogitView`.
+        shape: of an image.
+        lowest_pixel: of the images looked at.
+        highest_pixel: the same.
+        most_frequent: the share of the most frequent class among all labels.
+        images: number of images looked at. The rest are counts of them.
+        predicted_classes: how many different classes the model predicts for them.
+        lowest_output: of the model, probability or logit.
+        highest_output: the same.
+        shares: whether the outputs, as they are, could be probabilities.
+        random: images whose outputs change from pass to pass.
+        moved: images that were looked at again in another batch.
+        changed_by_batch: of those, the ones whose outputs changed.
+        correct: correctly classified images, whose gradients were taken.
+        saturated: of those, the ones whose cross-entropy has no gradient although
+            the margin has, or whose probability is exactly 1 in float32.
+        without_gradient: of those, the others whose margin has a gradient that is
+            exactly zero, or not finite.
+    """
+
+    source: str
+    shape: tuple[int, ...]
+    lowest_pixel: float
+    highest_pixel: float
+    most_frequent: float
+    images: int
+    predicted_classes: int = 0
+    lowest_output: float = float("nan")
+    highest_output: float = float("nan")
+    shares: bool = False
+    random: int = 0
+    moved: int = 0
+    changed_by_batch: int = 0
+    correct: int = 0
+    saturated: int = 0
+    without_gradient: int = 0
+
+
+def probe(
+    model: keras.Model, view: LogitView, images: np.ndarray, labels: Any
+) -> Probe:
+    """Looks at a model and its data.
+
+    Six forward passes, and two with a backward pass. What cannot be computed is
+    left out: a look must not end an evaluation that the attacks survive.
+
+    Args:
+        model: the classifier.
+        view: how its logits are obtained.
+        images: the first images, `[B, ...]`, float32, of which at most 128 are used.
+        labels: of all examples, those of `images` first: `[N]`, `[N, 1]` or `[N, C]`.
+
+    Returns:
+        A `Probe`.
+    """
+    images = images[:LOOKED_AT]
+    classes = np.asarray(class_numbers(labels))
+    data: dict[str, Any] = {
+        "source": view.source,
+        "shape": images.shape[1:],
+        "lowest_pixel": float(images.min()),
+        "highest_pixel": float(images.max()),
+        "most_frequent": float(np.bincount(classes).max() / len(classes)),
+        "images": len(images),
+    }
+    found: dict[str, Any] = {}
+    # Whatever fails here, the attacks meet as well, and say it better.
+    with contextlib.suppress(Exception):
+        forward = _forward(model, view, images)
+        logits, outputs = forward(images)
+        classes = classes[: len(images)]
+        found.update(_of_outputs(view, logits, outputs))
+        found.update(_of_repeats(model, view, images, forward))
+        right = logits.argmax(-1) == classes
+        certain = found["shares"] & (_probability_of(classes, outputs) == 1.0)
+        found.update(
+            _of_gradients(model, view, images[right], classes[right], certain[right])
+        )
+    return Probe(**data, **found)
+
+
+def _of_outputs(
+    view: LogitView, logits: np.ndarray, outputs: np.ndarray
+) -> dict[str, Any]:
+    """What one forward pass shows."""
+    as_they_are = view.source in (LOGITS, PROBABILITIES)
+    return {
+        "predicted_classes": len(set(logits.argmax(-1).tolist())),
+        "lowest_output": float(outputs.min()),
+        "highest_output": float(outputs.max()),
+        "shares": as_they_are and _are_shares(outputs, view),
+    }
+
+
+def _of_repeats(
+    model: keras.Model, view: LogitView, images: np.ndarray, forward: Forward
+) -> dict[str, int]:
+    """What the same images show again, and in another batch."""
+    # Of a softmax that is looked through, its input is compared; elsewhere the
+    # outputs as they are, since the logarithm of a small probability is all rounding.
+    column = int(view.source in (LOGITS, PROBABILITIES))
+    first, *others = (forward(images)[column] for _ in range(PASSES))
+    half = np.arange(len(images))[::-2]
+    elsewhere = forward(images[half])[column]
+    random = [_differ(model, first, other) for other in others]
+    return {
+        "random": int(np.logical_or.reduce(random).sum()),
+        "moved": len(half),
+        "changed_by_batch": int(_differ(model, first[half], elsewhere).sum()),
+    }
+
+
+def _of_gradients(
+    model: keras.Model,
+    view: LogitView,
+    images: np.ndarray,
+    classes: np.ndarray,
+    certain: np.ndarray,
+) -> dict[str, int]:
+    """What the gradients of correctly classified images show."""
+    if not len(images):
+        return {}
+    climbs_loss, climbs_margin = (
+        _has_gradient(model, view, loss, images, classes)
+        for loss in (losses.cross_entropy, losses.margin)
+    )
+    saturated = certain | (climbs_margin & ~climbs_loss)
+    return {
+        "correct": len(images),
+        "saturated": int(saturated.sum()),
+        "without_gradient": int((~climbs_margin & ~saturated).sum()),
+    }
+
+
+def _forward(model: keras.Model, view: LogitView, images: np.ndarray) -> Forward:
+    """Maps images `[B, ...]` to logits `[B, C]` and outputs `[B, units]`."""
+
+    def both(images: Any) -> tuple[Any, Any]:
+        outputs = call_in_inference_mode(model, images)
+        return view(outputs), ops.cast(outputs, "float32")
+
+    graph = _compiled(both, _spec(images))
+
+    def forward(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, outputs = graph(tf.constant(images))
+        return logits.numpy(), outputs.numpy()
+
+    return forward
+
+
+def _has_gradient(
+    model: keras.Model,
+    view: LogitView,
+    loss: Callable[[Any, Any], Any],
+    images: np.ndarray,
+    classes: np.ndarray,
+) -> np.ndarray:
+    """Whether each image's loss has a finite input gradient that is not zero, `[B]`."""
+
+    def has_gradient(images: Any, classes: Any) -> Any:
+        target = Target(
+            outputs=lambda images: call_in_inference_mode(model, images),
+            view=view,
+            labels=classes,
+            given_labels=classes,
+            gradient_scale=(
+                FLOAT16_GRADIENT_SCALE if model.compute_dtype == "float16" else 1.0
+            ),
+            without_gradient="zero",
+        )
+        _, gradient = target.gradient(
+            lambda images: (loss(classes, target.logits(images)),), images
+        )
+        axes = tuple(range(1, len(images.shape)))
+        return ops.logical_and(
+            ops.all(ops.isfinite(gradient), axis=axes),
+            ops.any(ops.not_equal(gradient, 0.0), axis=axes),
+        )
+
+    try:
+        graph = _compiled(has_gradient, _spec(images), tf.TensorSpec((None,), tf.int32))
+        return graph(tf.constant(images), tf.constant(classes, tf.int32)).numpy()
+    except LookupError:  # an operation for which TensorFlow knows no gradient
+        return np.zeros((len(images),), bool)
+
+
+def _differ(model: keras.Model, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether each row differs beyond rounding, `[B]`, bool."""
+    finite = one[np.isfinite(one)]
+    width = np.ptp(finite) if finite.size else 0.0
+    with np.errstate(invalid="ignore"):
+        return np.abs(other - one).max(-1) > _tolerance(model) * width
+
+
+def _tolerance(model: keras.Model) -> float:
+    """How much rounding may change outputs, as a share of their range."""
+    exact = 0.0
+    if tf.config.list_physical_devices("GPU"):
+        enabled = tf.config.experimental.tensor_float_32_execution_enabled()
+        exact = TENSOR_FLOAT_32_ROUNDING if enabled else 0.0
+    rounding = max(ROUNDING.get(dtype, exact) for dtype in _compute_dtypes(model))
+    return max(ROUNDINGS * rounding, LEAST_TOLERANCE)
+
+
+def _compute_dtypes(layer: Any) -> Iterator[str]:
+    """Those of a layer and, of a model, of the layers in it."""
+    yield layer.compute_dtype
+    if isinstance(layer, keras.Model):
+        for inner in layer.layers:
+            yield from _compute_dtypes(inner)
+
+
+def _are_shares(outputs: np.ndarray, view: LogitView) -> bool:
+    """Whether each row could be probabilities. One number alone proves nothing."""
+    if not (outputs.min() >= 0 and outputs.max() <= 1):
+        return False
+    units = outputs.shape[-1]
+    if units == 1:
+        return view.source == PROBABILITIES
+    return np.allclose(outputs.sum(-1), 1.0, atol=units * 1e-3)
+
+
+def _probability_of(classes: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """The output of each image's class, `[B]`, in float32."""
+    if outputs.shape[-1] == 1:
+        outputs = np.concatenate([1.0 - outputs, outputs], axis=-1)
+    return np.take_along_axis(outputs, classes[:, None], axis=-1)[:, 0]
+
+
+def _spec(images: np.ndarray) -> tf.TensorSpec:
+    return tf.TensorSpec((None,) + images.shape[1:], tf.float32)
+
+
+def _compiled(function: Callable, *signature: tf.TensorSpec) -> Callable:
+    """One graph, traced once: called as such, it is no retracing to warn of."""
+    return tf.function(
+        function, input_signature=signature, autograph=False
+    ).get_concrete_function()

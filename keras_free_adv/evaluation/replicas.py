@@ -1,0 +1,86 @@
+"""Running a graph on every replica of the model, each on its share of the rows."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class Replicas:
+    """The devices a model lives on.
+
+    Args:
+        model: a model, made under a `tf.distribute` strategy or not.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._on_each: dict[Any, Any] = {}
+        self._strategy: Any = getattr(model, "distribute_strategy", None)
+        # Those of this process: with several machines each evaluates for itself.
+        self.count = (
+            1
+            if self._strategy is None or self._strategy.num_replicas_in_sync == 1
+            else len(self._strategy.extended.worker_devices)
+        )
+
+    def run(
+        self, function: Callable[..., Any], rows: Any, enough: int
+    ) -> tuple[Any, int]:
+        """Calls `function(*rows, enough)` on each replica, with a share of the rows.
+
+        Args:
+            function: a compiled function that returns (rows, steps).
+            rows: any nest of `[B, ...]`.
+            enough: a number of rows, which is shared out too.
+
+        Returns:
+            The rows it returned, together again, and the number of steps, summed over
+            the rows.
+        """
+        size = len(tf.nest.flatten(rows)[0])
+        if self.count < 2 or size < self.count:
+            moved, steps = function(*rows, np.int32(enough))
+            return moved, int(steps) * size
+        bounds = [size * part // self.count for part in range(self.count + 1)]
+        slices = [slice(*pair) for pair in itertools.pairwise(bounds)]
+        flat = [
+            self._spread([row[part] for part in slices])
+            for row in tf.nest.flatten(rows)
+        ]
+        share = np.int32(max(1, enough // self.count))
+        moved, steps = self._function(function, rows)(share, *flat)
+        together = tf.nest.map_structure(
+            lambda pieces: tf.concat(self._pieces(pieces), 0), moved
+        )
+        counts = [int(count) for count in self._pieces(steps)]
+        return together, sum(
+            count * (part.stop - part.start)
+            for count, part in zip(counts, slices, strict=True)
+        )
+
+    def _function(self, function: Callable[..., Any], rows: Any) -> Any:
+        """`function` on every replica at once, as one graph."""
+        if function not in self._on_each:
+            strategy = self._strategy
+
+            def on_one(enough: Any, *flat: Any) -> Any:
+                return function(*tf.nest.pack_sequence_as(rows, flat), enough)
+
+            self._on_each[function] = tf.function(
+                lambda *arguments: strategy.run(on_one, args=arguments),
+                autograph=False,
+                reduce_retracing=True,
+            )
+        return self._on_each[function]
+
+    def _spread(self, pieces: list[Any]) -> Any:
+        """One value a replica."""
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: pieces[context.replica_id_in_sync_group % len(pieces)]
+        )
+
+    def _pieces(self, values: Any) -> Any:
+        return self._strategy.experimental_local_results(values)

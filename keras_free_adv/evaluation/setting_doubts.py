@@ -1,0 +1,95 @@
+"""Doubts about the settings of an evaluation: examples, pixel scale, steps."""
+
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.evaluation.probe import Probe
+from keras_free_adv.evaluation.robustness_report import RobustnessReport
+
+# An accuracy that is known less well than this is said to be.
+WIDEST_HALF_INTERVAL = 0.05
+# Pixels that use a smaller share of `value_range` are on another scale.
+SLIVER = 0.02
+# As a share of the width of `value_range`.
+GREY_LEVEL = 1 / 255
+# Room for the rounding of 2.5 * epsilon / steps and the like.
+ROUNDING = 1e-6
+
+
+def few_examples(report: RobustnessReport) -> list[str]:
+    """Accuracies that are known to more than 5 percentage points only."""
+    half = {name: (high - low) / 2 for name, (low, high) in report.intervals.items()}
+    name = max(half, key=lambda name: half[name])
+    if half[name] <= WIDEST_HALF_INTERVAL:
+        return []
+    return [
+        f"Only {report.examples} examples were evaluated: {name} is known to "
+        f"+-{100 * half[name]:.0f} percentage points, and smaller differences cannot "
+        "be claimed. 1,000 examples give about +-3, 10,000 +-1."
+    ]
+
+
+def wrong_pixel_scale(attacks: list[Attack], probe: Probe) -> list[str]:
+    """Images, or an epsilon, on another scale than `value_range`."""
+    low, high = attacks[0].value_range
+    width = high - low
+    used = (probe.highest_pixel - probe.lowest_pixel) / width
+    if used < SLIVER:
+        return [
+            f"Pixels lie between {probe.lowest_pixel:g} and {probe.highest_pixel:g}, "
+            f"{used:.1%} of value_range=({low:g}, {high:g}): epsilon, on the scale of "
+            "value_range, is larger or smaller than meant. Pass the range your images "
+            "have, such as value_range=(0, 1), with epsilon on the same scale."
+        ]
+    doubts = []
+    for attack in attacks:
+        if attack.norm == "linf":
+            least, what = GREY_LEVEL / 10, "less than a tenth of a grey level"
+        else:
+            least, what = GREY_LEVEL, "less than one grey level of one pixel"
+        if attack.epsilon < least * width:
+            doubts.append(
+                f"{attack.name}: epsilon={attack.epsilon:g} is {what} of 8-bit images "
+                f"in value_range=({low:g}, {high:g}), so that accuracy under attack is "
+                "hardly below natural accuracy. Give epsilon on the pixel scale: 8 / "
+                "255 for images in [0, 1], 8 for images in 0..255."
+            )
+    return doubts
+
+
+def steps_that_miss_the_ball(attacks: list[Attack]) -> list[str]:
+    """Step sizes too small to reach the ball's edge, or that jump across it."""
+    return [doubt for attack in attacks for doubt in _of_steps(attack)]
+
+
+def reaches_the_edge(attack: Attack) -> bool:
+    """Whether the steps of a part of an attack can lead to the edge of its ball."""
+    step_size = getattr(attack, "step_size", None)
+    if step_size is None:
+        return True
+    return attack.steps * step_size >= attack.epsilon * (1 - ROUNDING)
+
+
+def jumps_across(attack: Attack) -> bool:
+    """Whether a step is longer than the ball is wide."""
+    step_size = getattr(attack, "step_size", None)
+    return step_size is not None and step_size > 2 * attack.epsilon * (1 + ROUNDING)
+
+
+def _of_steps(attack: Attack) -> list[str]:
+    doubts = []
+    for part in attack.parts:
+        name = attack.name if part is attack else f"{attack.name}, {part.name}"
+        if not reaches_the_edge(part):
+            doubts.append(
+                f"{name}: {part.steps} steps of {part.step_size:g} lead "
+                f"{part.steps * part.step_size:g} far and cannot reach the edge of a "
+                f"ball of epsilon={part.epsilon:g}, so that accuracy is overestimated. "
+                "Leave out step_size, which is then 2.5 * epsilon / steps."
+            )
+        if jumps_across(part):
+            doubts.append(
+                f"{name}: step_size={part.step_size:g} is more than the width of the "
+                f"ball, 2 * epsilon={2 * part.epsilon:g}: each step jumps from edge to "
+                "edge, and more steps are no better than one. Leave out step_size, "
+                "which is then 2.5 * epsilon / steps."
+            )
+    return doubts
