@@ -2,8 +2,6 @@
 
 import random
 import warnings
-import weakref
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,6 +15,7 @@ from keras_free_adv.attacks.outcome import Outcome, more_damaging
 from keras_free_adv.attacks.target import Target
 from keras_free_adv.labels import check_classes
 from keras_free_adv.logits import LogitView, check_from_logits, logit_view
+from keras_free_adv.model_cache import ModelCache
 
 
 class Attack(keras.layers.Layer):
@@ -78,7 +77,7 @@ class Attack(keras.layers.Layer):
         self.from_logits = from_logits
         self.seed = seed
         self.seed_in_use = random.randint(0, 2**31 - 1) if seed is None else int(seed)
-        self._functions = _FunctionCache()
+        self._functions = ModelCache()
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
@@ -278,25 +277,3 @@ class Attack(keras.layers.Layer):
 
 def _is_symbolic(tensor: Any) -> bool:
     return tf.is_tensor(tensor) and not hasattr(tensor, "numpy")
-
-
-class _FunctionCache:
-    """What was worked out for a model, forgotten with the model.
-
-    A plain object, so that Keras tracks neither it nor the models.
-    """
-
-    def __init__(self) -> None:
-        self._of_model: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-    def get(self, model: Any, key: Any, make: Callable[[], Any]) -> Any:
-        known = self._of_model.setdefault(model, {})
-        if key not in known:
-            known[key] = make()
-        return known[key]
-
-    def __deepcopy__(self, memo: Any) -> "_FunctionCache":
-        return _FunctionCache()
-
-    def __reduce__(self) -> Any:
-        return _FunctionCache, ()

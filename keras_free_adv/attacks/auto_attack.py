@@ -154,7 +154,7 @@ class AutoAttack(Attack):
         def fab(**settings: Any) -> Attack:
             return FABAttack(self.epsilon, **shared, **settings)
 
-        square = SquareAttack(self.epsilon, **shared)
+        square = SquareAttack(self.epsilon, rescale_schedule=False, **shared)
         if self.version == "standard":
             return [apgd("cross_entropy"), apgd("targeted_dlr"), fab(), square]
         if self.version == "plus":

@@ -184,26 +184,23 @@ class FABAttack(Attack):
 
         argmin over s != y of |z_s - z_y| / ||w_s - w_y||, in the dual norm.
         """
-        logits, gradients = target.jacobian(iterate)
-        stacked = ops.stack(gradients, axis=1)
-        true = ops.one_hot(target.labels, logits.shape[-1], dtype="bool")
-        one_an_example = (-1, len(gradients)) + (1,) * (len(iterate.shape) - 1)
-        of_true = ops.sum(
-            ops.where(ops.reshape(true, one_an_example), stacked, 0.0), axis=1
-        )
-        norm = geometry.get_norm(self.norm)
-        steepness = ops.concatenate(
-            [ops.reshape(norm.dual_length(g - of_true), (-1, 1)) for g in gradients],
-            axis=-1,
-        )
-        ahead = logits - ops.sum(ops.where(true, logits, 0.0), axis=-1, keepdims=True)
-        distance = ops.abs(ahead) / ops.maximum(steepness, 1e-12)
-        nearest = ops.argmin(ops.where(true, float("inf"), distance), axis=-1)
-        chosen = ops.one_hot(nearest, logits.shape[-1], dtype="bool")
-        weights = ops.sum(
-            ops.where(ops.reshape(chosen, one_an_example), stacked, 0.0), axis=1
-        )
-        return ops.sum(ops.where(chosen, ahead, 0.0), axis=-1), weights - of_true
+        dual_length = geometry.get_norm(self.norm).dual_length
+
+        def visit(number: Any, lead: Any, weights: Any, nearest: Any) -> Any:
+            steepness = ops.reshape(dual_length(weights), (-1,))
+            distance = ops.abs(lead) / ops.maximum(steepness, 1e-12)
+            nearer = ops.logical_and(
+                distance < nearest[0], ops.not_equal(target.labels, number)
+            )
+            return tuple(
+                choose(nearer, new, old)
+                for new, old in zip((distance, lead, weights), nearest, strict=True)
+            )
+
+        far = ops.full_like(target.labels, float("inf"), dtype="float32")
+        nothing = (far, ops.zeros_like(far), ops.zeros_like(iterate))
+        _, lead, weights = target.for_each_class(iterate, visit, nothing)
+        return lead, weights
 
     def _move(self, images: Any, iterate: Any, weights: Any, ahead: Any) -> Any:
         """Both projections on the boundary, averaged in favour of the iterate's.

@@ -13,7 +13,7 @@ from keras_free_adv.attacks.squares import L2Squares, LInfSquares
 from keras_free_adv.attacks.target import Target
 
 # Andriushchenko et al. (2020): the share of pixels a square covers is halved after
-# so many of 10,000 queries; for other budgets the schedule is stretched.
+# so many of 10,000 queries.
 HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 QUERIES_OF_THE_SCHEDULE = 10_000
 FIRST_SHARE = 0.8
@@ -38,7 +38,7 @@ class SquareAttack(Attack):
 
     Reference: Andriushchenko et al., "Square Attack: a query-efficient black-box
     adversarial attack via random search", ECCV 2020, Algorithms 1 to 3, with the
-    first share of 0.8 and the schedule stretched to `queries` that AutoAttack uses.
+    first share of 0.8 that AutoAttack uses.
 
     Args:
         epsilon: radius of the ball, on the pixel scale (8 / 255 for images in [0, 1]).
@@ -49,6 +49,9 @@ class SquareAttack(Attack):
         from_logits: whether the model returns logits; see `PGDAttack`.
         seed: random numbers follow from (seed, position of the example, run, query).
         name: name in reports; "square" by default.
+        rescale_schedule: whether the schedule of the squares' sizes, published for
+            10,000 queries, is rescaled to `queries`, as its authors advise. Within
+            AutoAttack it is not.
 
     Call arguments:
         images: `[B, height, width, channels]` or `[B, height, width]`.
@@ -82,6 +85,7 @@ class SquareAttack(Attack):
         from_logits: bool | str = "auto",
         seed: int | None = None,
         name: str | None = None,
+        rescale_schedule: bool = True,
     ) -> None:
         super().__init__(
             epsilon,
@@ -94,12 +98,17 @@ class SquareAttack(Attack):
             name=name or "square" + (f"_x{restarts}" if restarts != 1 else ""),
         )
         self.queries = validation.positive_integer("queries", queries)
+        self.rescale_schedule = validation.boolean("rescale_schedule", rescale_schedule)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         del config["targeted"]
-        return {**config, "queries": self.queries}
+        return {
+            **config,
+            "queries": self.queries,
+            "rescale_schedule": self.rescale_schedule,
+        }
 
     @property
     def steps_of_a_run(self) -> int:
@@ -171,7 +180,9 @@ class SquareAttack(Attack):
     def _sides(self, shape: tuple[int, ...]) -> np.ndarray:
         """The side of the square at each query, in pixels."""
         height, width = shape[1:3]
-        query = np.arange(self.queries) * QUERIES_OF_THE_SCHEDULE / self.queries
+        query = np.arange(self.queries)
+        if self.rescale_schedule:
+            query = query * QUERIES_OF_THE_SCHEDULE / self.queries
         halvings = np.searchsorted(HALVED_AT, query.astype(int), side="left")
         sides = np.sqrt(FIRST_SHARE / 2.0**halvings * height * width).round()
         least = 3 if self.norm == "l2" else 1

@@ -72,18 +72,37 @@ class Target:
         (_, *values), gradient = input_gradient(scaled, images)
         return tuple(values), self._usable(gradient, images)
 
-    def jacobian(self, images: Any) -> tuple[Any, list[Any]]:
-        """One forward pass, and one backward pass a class.
+    def for_each_class(
+        self, images: Any, visit: Callable[[Any, Any, Any, Any], Any], state: Any
+    ) -> Any:
+        """One forward pass, and one backward pass a class, in a loop of the graph.
+
+        Args:
+            images: `[B, ...]`.
+            visit: maps (class, lead, gradient, state) to the new state. The lead
+                z_s - z_y `[B]` says how far class s is ahead of the true one, the
+                gradient `[B, ...]` is the lead's. At the true class both are zero.
+            state: the first state, any nest of tensors.
 
         Returns:
-            The logits, `[B, C]`, and the gradient of each of them, C times `[B, ...]`.
+            The last state.
         """
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits = self.logits(images)
-            by_class = ops.unstack(logits * self.gradient_scale, axis=-1)
-        gradients = [self._usable(tape.gradient(z, images), images) for z in by_class]
-        return logits, gradients
+            true = ops.take_along_axis(logits, self.labels[:, None], axis=-1)
+            leads = logits - true
+            scaled = leads * self.gradient_scale
+
+        def visit_class(number: Any, state: Any) -> Any:
+            only = ops.broadcast_to(
+                ops.one_hot(number, logits.shape[-1]), ops.shape(scaled)
+            )
+            gradient = tape.gradient(scaled, images, output_gradients=only)
+            lead = ops.take(leads, number, axis=-1)
+            return visit(number, lead, self._usable(gradient, images), state)
+
+        return ops.fori_loop(0, logits.shape[-1], visit_class, state)
 
     def _usable(self, gradient: Any, images: Any) -> Any:
         if gradient is not None:

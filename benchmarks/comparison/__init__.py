@@ -1,0 +1,1 @@
+"""The Keras side of `compare_with_peers.py`."""
