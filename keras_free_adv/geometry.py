@@ -94,7 +94,9 @@ class L2:
         shape = ops.shape(like)
         toward = self.direction(random_numbers.normal(keys, shape, like.dtype))
         one_an_example = (shape[0],) + (1,) * (len(shape) - 1)
-        share = random_numbers.uniform(keys, one_an_example, like.dtype)
+        # From a key of its own: a draw counts from 1, so that -1 is nobody's.
+        length_keys = random_numbers.fold(keys, -1)
+        share = random_numbers.uniform(length_keys, one_an_example, like.dtype)
         return epsilon * toward * share ** (1.0 / math.prod(shape[1:]))
 
     def length(self, delta: Any) -> Any:

@@ -147,6 +147,8 @@ def _check_outputs(outputs: Any) -> None:
 
 def _input_of_final(outputs: Any) -> tuple[str | None, Any]:
     """The type and the input of the last operation, casts and copies aside."""
+    if not hasattr(outputs, "op"):  # functions are run eagerly, to debug
+        return None, None
     operation = outputs.op
     while operation.type in ("Identity", "Cast", "StopGradient"):
         if operation.type == "StopGradient":

@@ -1,6 +1,12 @@
+import gc
+
 import keras
 import numpy as np
 import pytest
+
+# A fresh session collects garbage: for each test, through all that was imported,
+# unless that is set aside here.
+gc.freeze()
 
 
 @pytest.fixture(autouse=True)

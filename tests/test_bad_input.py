@@ -15,12 +15,16 @@ import tensorflow as tf
 from keras import layers
 
 from keras_free_adv import (
+    APGDAttack,
+    AutoAttack,
     BackupAndRestore,
     CollapseGuard,
+    FABAttack,
     FreeAdversarialModel,
     PGDAdversarialModel,
     PGDAttack,
     RobustnessEvaluation,
+    SquareAttack,
     datasets,
     evaluate_robustness,
     paper_attacks,
@@ -365,6 +369,112 @@ MISTAKES = {
         "`from_logits`.*auto.*'yes'",
     ),
     "seed a float": (lambda: PGDAttack(0.1, seed=0.5), "`seed`.*whole number.*0.5"),
+    "APGD loss unknown": (
+        lambda: APGDAttack(0.1, loss="cw_margin"),
+        "`loss`.*cross_entropy.*targeted_dlr.*'cw_margin'",
+    ),
+    "APGD steps zero": (
+        lambda: APGDAttack(0.1, steps=0),
+        "`steps`.*1 or more.*steps=0",
+    ),
+    "APGD targets zero": (
+        lambda: APGDAttack(0.1, loss="targeted_dlr", targets=0),
+        "`targets`.*1 or more.*targets=0",
+    ),
+    "APGD targets None": (
+        lambda: APGDAttack(0.1, targets=None),
+        "`targets`.*whole number.*targets=None",
+    ),
+    "gradient_samples zero": (
+        lambda: APGDAttack(0.1, gradient_samples=0),
+        "`gradient_samples`.*1 or more.*gradient_samples=0",
+    ),
+    "gradient_samples 1.5": (
+        lambda: APGDAttack(0.1, gradient_samples=1.5),
+        "`gradient_samples`.*whole.*1.5",
+    ),
+    "APGD epsilon on 0-255": (
+        lambda: APGDAttack(8),
+        "`epsilon`.*width.*epsilon=8.*8 / 255",
+    ),
+    "APGD restarts True": (
+        lambda: APGDAttack(0.1, restarts=True),
+        "`restarts`.*whole.*True",
+    ),
+    "FAB targets zero": (
+        lambda: FABAttack(0.1, targets=0),
+        "`targets`.*1 or more.*targets=0.*targets=None.*untargeted",
+    ),
+    "FAB steps text": (lambda: FABAttack(0.1, steps="9"), "`steps`.*whole.*'9'"),
+    "FAB norm unknown": (
+        lambda: FABAttack(0.1, norm="l1"),
+        r"`norm`.*\['linf', 'l2'\].*'l1'",
+    ),
+    "queries zero": (
+        lambda: SquareAttack(0.1, queries=0),
+        "`queries`.*1 or more.*queries=0",
+    ),
+    "queries a float": (
+        lambda: SquareAttack(0.1, queries=5e3),
+        "`queries`.*whole.*5000.0",
+    ),
+    "rescale_schedule text": (
+        lambda: SquareAttack(0.1, rescale_schedule="no"),
+        "`rescale_schedule`.*True or False.*'no'",
+    ),
+    "squares of flat images": (
+        lambda: SquareAttack(0.1, queries=2)(
+            IMAGES.reshape(16, -1),
+            LABELS,
+            model=keras.Sequential([keras.Input((36,)), layers.Dense(3)]),
+        ),
+        r"`images`.*\(batch, height, width, channels\).*square.*, 36\).*[Rr]eshape",
+    ),
+    "a version unknown": (
+        lambda: AutoAttack(0.1, version="fast"),
+        "`version`.*standard.*plus.*rand.*'fast'",
+    ),
+    "parts that are no list": (
+        lambda: AutoAttack(0.1, attacks="square"),
+        "`attacks`.*list of untargeted attacks.*'square'",
+    ),
+    "parts that are no attacks": (
+        lambda: AutoAttack(0.1, attacks=[0.1]),
+        "`attacks`.*list of untargeted attacks.*0.1",
+    ),
+    "no parts": (lambda: AutoAttack(0.1, attacks=[]), "`attacks`.*at least one"),
+    "parts of one name": (
+        lambda: AutoAttack(0.1, attacks=[APGDAttack(0.1), APGDAttack(0.1, steps=7)]),
+        "`attacks`.*each name once.*apgd_ce.*apgd_ce.*name=",
+    ),
+    "a targeted part": (
+        lambda: AutoAttack(0.1, attacks=[PGDAttack(0.1, targeted=True)]),
+        "`attacks`.*untargeted.*PGDAttack.*pgd20",
+    ),
+    "an ensemble of ensembles": (
+        lambda: AutoAttack(0.1, attacks=[AutoAttack(0.1)]),
+        "`attacks`.*untargeted attacks.*autoattack",
+    ),
+    "an ensemble of an ensemble of one": (
+        lambda: AutoAttack(0.1, attacks=[AutoAttack(0.1, attacks=[APGDAttack(0.1)])]),
+        "`attacks`.*untargeted attacks.*autoattack",
+    ),
+    "a part of another epsilon": (
+        lambda: AutoAttack(0.1, attacks=[APGDAttack(0.2)]),
+        "`attacks`.*one `epsilon`.*0.1.*'apgd_ce'.*epsilon=0.2",
+    ),
+    "a part of another norm": (
+        lambda: AutoAttack(0.1, attacks=[APGDAttack(0.1), FABAttack(0.1, norm="l2")]),
+        "`attacks`.*one `norm`.*'linf'.*'fab_t'.*norm='l2'",
+    ),
+    "a part of another range": (
+        lambda: AutoAttack(0.1, attacks=[SquareAttack(0.1, value_range=(0, 255))]),
+        "`attacks`.*one `value_range`.*'square'.*255",
+    ),
+    "a seed beyond 64 bits": (
+        lambda: attack(seed=2**64),
+        "`seed`.*18446744073709551616",
+    ),
     # Evaluation.
     "no attack": (lambda: evaluate(attacks=[]), "`attacks` is empty"),
     "attacks by name": (lambda: evaluate(attacks="pgd20"), "`attacks`.*list.*'pgd20'"),

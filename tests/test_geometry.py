@@ -91,3 +91,95 @@ def test_random_numbers_follow_from_seed_example_and_restart_alone():
     for other in (draw(2, [0, 1, 2, 3], 0), draw(1, [0, 1, 2, 3], 1)):
         assert not np.isin(other, whole).any()
     assert len(np.unique(whole)) == whole.size
+
+
+def test_lengths_and_dual_lengths_by_hand():
+    values = np.array([[[3.0], [-4.0]], [[0.0], [0.0]]], "float32")
+    linf, l2 = geometry.get_norm("linf"), geometry.get_norm("l2")
+    for measured, expected in (
+        (linf.length, [4, 0]),
+        (l2.length, [5, 0]),
+        (linf.dual_length, [7, 0]),  # the dual of max |d| is the sum of |w|
+        (l2.dual_length, [5, 0]),
+    ):
+        np.testing.assert_allclose(
+            measured(values), np.reshape(expected, (2, 1, 1)), rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@settings(max_examples=50, deadline=None)
+@given(weights=BATCHES)
+def test_a_step_of_length_one_gains_the_dual_length(norm, weights):
+    """By Holder's inequality no step gains more; the direction gains just that."""
+    ball = geometry.get_norm(norm)
+    dual = np.asarray(ball.dual_length(weights), "float64").ravel()
+    step = np.asarray(ball.direction(weights), "float64")
+    gained = (weights * step).reshape(len(weights), -1).sum(1)
+    np.testing.assert_allclose(gained, dual, rtol=1e-4, atol=1e-20)
+    assert (length(step, norm) <= 1 + 1e-5).all()
+
+
+def test_speeds_by_hand():
+    weights = np.array([[2.0, -3.0, 0.0]], "float32")
+    np.testing.assert_array_equal(
+        geometry.get_norm("linf").speeds(weights), [[1, 1, 0]]
+    )
+    np.testing.assert_array_equal(geometry.get_norm("l2").speeds(weights), [[2, 3, 0]])
+
+
+def test_each_example_may_have_a_step_size_of_its_own():
+    gradient = np.array([[3.0, 4.0], [3.0, 4.0], [3.0, 4.0]], "float32")
+    sizes = np.array([[0.1], [0.2], [5.0]], "float32")
+    moved = geometry.ascend(
+        0 * gradient, gradient, step_size=sizes, epsilon=1.0, norm="l2"
+    )
+    np.testing.assert_allclose(
+        moved, [[0.06, 0.08], [0.12, 0.16], [0.6, 0.8]], rtol=1e-6
+    )
+    moved = geometry.ascend(
+        0 * gradient, gradient, step_size=sizes, epsilon=1.0, norm="linf"
+    )
+    np.testing.assert_allclose(moved, [[0.1] * 2, [0.2] * 2, [1.0] * 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), epsilon=st.floats(1e-3, 2.0), far=st.floats(0, 3))
+def test_what_is_kept_inside_is_in_ball_and_range(norm, seed, epsilon, far):
+    generator = np.random.default_rng(seed)
+    images = generator.uniform(-1, 1, (4, 3, 2)).astype("float32")
+    points = (images + far * generator.normal(size=images.shape)).astype("float32")
+    kept = np.asarray(
+        geometry.keep_inside(
+            points, images, epsilon=epsilon, norm=norm, value_range=(-1, 1)
+        )
+    )
+    assert (length(kept - images.astype("float64"), norm) <= epsilon + 1e-6).all()
+    assert np.abs(kept).max() <= 1
+    was_inside = length(points - images.astype("float64"), norm) <= epsilon * (1 - 1e-4)
+    was_inside &= np.abs(points).max((1, 2)) <= 1
+    np.testing.assert_allclose(kept[was_inside], points[was_inside], atol=1e-6)
+
+
+def test_keep_inside_by_hand():
+    """(3, 4) is shortened to (0.6, 0.8); the second pixel then meets the edge."""
+    kept = geometry.keep_inside(
+        np.float32([[3.1, 4.5]]),
+        np.float32([[0.1, 0.5]]),
+        epsilon=1.0,
+        norm="l2",
+        value_range=(0, 1),
+    )
+    np.testing.assert_allclose(kept, [[0.7, 1.0]], rtol=1e-6)
+
+
+def test_l2_random_starts_have_a_direction_that_their_length_does_not_tell():
+    """In the plane each axis has half of the squared length, near and far."""
+    keys = random_numbers.keys_of_examples(3, np.arange(4000), 0)
+    like = np.zeros((4000, 2), "float32")
+    start = np.asarray(geometry.get_norm("l2").random_start(keys, like, 1.0))
+    lengths = length(start, "l2")
+    for ring in (lengths < 0.5, lengths >= 0.5):
+        shares = (start[ring] / lengths[ring, None]) ** 2
+        np.testing.assert_allclose(shares.mean(0), 0.5, atol=0.05)

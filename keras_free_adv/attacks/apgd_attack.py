@@ -175,6 +175,8 @@ class APGDAttack(Attack):
             best_loss=nothing,
             loss=-nothing,  # the first loss is no rise
             rises=zeros,
+            # The first check compares with this, so that only its first condition
+            # can hold, as in the authors' program.
             best_loss_at_check=nothing,
             halved_at_check=ops.cast(zeros, "bool"),
         )
@@ -192,7 +194,7 @@ class APGDAttack(Attack):
             loss=loss,
             best=choose(better, state.iterate, state.best),
             best_gradient=choose(better, gradient, state.best_gradient),
-            best_loss=ops.maximum(loss, state.best_loss),
+            best_loss=ops.where(better, loss, state.best_loss),  # never a NaN
         )
         state, gradient = self._check(state, gradient, step)
         return self._move(images, state, gradient, step), outcome
@@ -277,7 +279,8 @@ class APGDAttack(Attack):
         here = state.iterate
         step_size = ops.reshape(state.step_size, one_an_example)
         ahead = ascend_inside(here, images, gradient, step_size=step_size, **ball)
-        share = ops.reshape(ops.where(step > 0, MOMENTUM, 1.0), one_an_example)
+        share = ops.cast(ops.where(step > 0, MOMENTUM, 1.0), "float32")
+        share = ops.reshape(share, one_an_example)
         moved = here + share * (ahead - here) + (1.0 - share) * (here - state.previous)
         return state._replace(
             iterate=geometry.keep_inside(moved, images, **ball), previous=here

@@ -63,10 +63,7 @@ class Attack(keras.layers.Layer):
         restarts = validation.positive_integer("restarts", restarts)
         targeted = validation.boolean("targeted", targeted)
         from_logits = check_from_logits(from_logits)
-        if seed is not None and not isinstance(seed, (int, np.integer)):
-            raise TypeError(
-                f"Argument `seed` must be a whole number or None. Received: {seed!r}."
-            )
+        _check_seed(seed)
         # float32 whatever the global policy, and integers as they come.
         super().__init__(name=name, dtype="float32", autocast=False)
         self.epsilon = epsilon
@@ -93,7 +90,7 @@ class Attack(keras.layers.Layer):
             "seed": self.seed,
         }
 
-    @property
+    # A method: Keras' loader walks through attributes, and would never end.
     def parts(self) -> list["Attack"]:
         """The attacks this one consists of, each on what the former left standing."""
         return [self]
@@ -147,6 +144,9 @@ class Attack(keras.layers.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `step`.")
 
+    def check_images(self, shape: tuple[int, ...]) -> None:
+        """Raises if it cannot attack images of this shape, `[B, ...]`."""
+
     def judge(self, target: Target, outputs: Any, logits: Any) -> tuple[Any, Any]:
         """Whether each example is fooled, `[B]`, and the attack's loss, `[B]`."""
         errs = target.errs(logits)
@@ -178,7 +178,7 @@ class Attack(keras.layers.Layer):
         """What the layer does when it is called."""
         self._check_call(images, labels, model)
         images, labels = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
-        pixels = ops.cast(images, "float32")
+        pixels = ops.clip(ops.cast(images, "float32"), *self.value_range)
         view = self.view_of(model, pixels)
         self._check_classes(labels, view)
         ids = ops.arange(ops.shape(images)[0], dtype="int32")
@@ -261,6 +261,7 @@ class Attack(keras.layers.Layer):
         if _is_symbolic(images) or _is_symbolic(labels):
             return
         array = validation.image_array("images", images)
+        self.check_images(array.shape)
         validation.pixels_in_range("images", array, self.value_range)
         count = np.asarray(labels).shape[:1]
         if count != (len(array),):
@@ -273,6 +274,20 @@ class Attack(keras.layers.Layer):
     def _check_classes(self, labels: Any, view: LogitView) -> None:
         if not _is_symbolic(labels):
             check_classes(np.asarray(labels), view.classes)
+
+
+def _check_seed(seed: Any) -> None:
+    if seed is None:
+        return
+    if not isinstance(seed, (int, np.integer)):
+        raise TypeError(
+            f"Argument `seed` must be a whole number or None. Received: {seed!r}."
+        )
+    if not -(2**63) <= int(seed) < 2**63:
+        raise ValueError(
+            "Argument `seed` must be a whole number of at most 63 bits and a sign. "
+            f"Received: seed={seed!r}."
+        )
 
 
 def _is_symbolic(tensor: Any) -> bool:

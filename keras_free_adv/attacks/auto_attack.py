@@ -41,7 +41,8 @@ class AutoAttack(Attack):
         epsilon: radius of the ball, on the pixel scale (8 / 255 for images in [0, 1]).
         norm: "linf" or "l2", of each example.
         version: "standard", "plus" or "rand".
-        attacks: a list of attacks to run in place of a version's.
+        attacks: a list of attacks to run in place of a version's. Those without a seed
+            get this one's.
         value_range: lowest and highest pixel value.
         from_logits: whether the model returns logits; see `PGDAttack`.
         seed: random numbers of all parts follow from it.
@@ -53,7 +54,7 @@ class AutoAttack(Attack):
     Example:
     >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
     ...                             keras.layers.Dense(5)])
-    >>> [part.name for part in AutoAttack(epsilon=8 / 255).parts]
+    >>> [part.name for part in AutoAttack(epsilon=8 / 255).parts()]
     ['apgd_ce', 'apgd_t', 'fab_t', 'square']
     >>> short = AutoAttack(0.1, attacks=[APGDAttack(0.1, steps=5), FABAttack(0.1)])
     >>> images = np.random.rand(2, 4, 4, 1).astype("float32")
@@ -108,7 +109,6 @@ class AutoAttack(Attack):
         ]
         return cls(**{**config, "attacks": attacks})
 
-    @property
     def parts(self) -> list[Attack]:
         """The attacks, in their order."""
         return list(self._parts)
@@ -121,6 +121,8 @@ class AutoAttack(Attack):
         best, _ = compiled.clean(images, labels)
         for part in self._parts:
             standing = tf.where(ops.logical_not(best.fooled))[:, 0]
+            if tf.executing_eagerly() and not len(standing):
+                break
             found = part.attacked(
                 model,
                 view,
@@ -135,6 +137,11 @@ class AutoAttack(Attack):
                 )
             )
         return best
+
+    def check_images(self, shape: tuple[int, ...]) -> None:
+        """What each of its parts asks for."""
+        for part in self._parts:
+            part.check_images(shape)
 
     def caveats(self, classes: int) -> list[str]:
         """Those of its parts."""
@@ -176,12 +183,13 @@ def _checked(attacks: Any, whole: Attack) -> list[Attack]:
     """Returns `attacks` as a list, or raises if they are not parts of `whole`."""
     attacks = list(attacks) if isinstance(attacks, (list, tuple)) else [attacks]
     for attack in attacks:
-        if not isinstance(attack, Attack) or attack.targeted or len(attack.parts) > 1:
+        simple = isinstance(attack, Attack) and not isinstance(attack, AutoAttack)
+        if not simple or attack.targeted:
             raise ValueError(
                 "Argument `attacks` must be a list of untargeted attacks, such as "
                 f"[APGDAttack(8 / 255)]. Received: {attack!r}."
             )
-        for setting in ("epsilon", "norm", "value_range"):
+        for setting in ("epsilon", "norm", "value_range", "from_logits"):
             mine, its = getattr(whole, setting), getattr(attack, setting)
             if mine != its:
                 raise ValueError(
@@ -195,4 +203,7 @@ def _checked(attacks: Any, whole: Attack) -> list[Attack]:
             "Argument `attacks` must hold at least one attack, and each name once. "
             f"Received: {names}. Pass name=... to tell them apart."
         )
+    for attack in attacks:
+        if attack.seed is None and whole.seed is not None:
+            attack.seed_in_use = whole.seed_in_use
     return attacks

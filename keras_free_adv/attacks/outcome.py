@@ -24,7 +24,9 @@ def nothing_yet(images: Any) -> Outcome:
     """The outcome any other beats: the images themselves, at a loss of -infinity."""
     batch = ops.shape(images)[0]
     return Outcome(
-        images, ops.zeros((batch,), "bool"), ops.full((batch,), -float("inf"))
+        images,
+        ops.zeros((batch,), "bool"),
+        ops.full((batch,), -float("inf"), dtype="float32"),
     )
 
 

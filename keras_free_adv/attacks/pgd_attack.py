@@ -53,7 +53,9 @@ class PGDAttack(Attack):
     Call arguments:
         images: `[B, ...]`, on the scale of `value_range`. Floats keep their dtype,
             integers come back as float32. The attack computes in float32; the cast
-            back of float16 or bfloat16 images rounds, also out of the ball.
+            back of float16 or bfloat16 images rounds, also out of the ball. Pixels a
+            little outside the range (1% of it, as resizing leaves them) are clipped
+            first.
         labels: class numbers `[B]`, or one-hot rows `[B, C]`.
         model: the classifier, `[B, ...]` to `[B, C]`; one sigmoid unit counts as two
             classes. It is not tracked.

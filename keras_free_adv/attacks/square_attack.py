@@ -147,7 +147,7 @@ class SquareAttack(Attack):
         better = margin > state.margin
         state = state._replace(
             best=choose(better, asked, state.best),
-            margin=ops.maximum(margin, state.margin),
+            margin=ops.where(better, margin, state.margin),  # never a NaN
         )
         return state, Outcome(asked, target.errs(logits), margin)
 
@@ -180,9 +180,8 @@ class SquareAttack(Attack):
     def _sides(self, shape: tuple[int, ...]) -> np.ndarray:
         """The side of the square at each query, in pixels."""
         height, width = shape[1:3]
-        query = np.arange(self.queries)
-        if self.rescale_schedule:
-            query = query * QUERIES_OF_THE_SCHEDULE / self.queries
+        pace = QUERIES_OF_THE_SCHEDULE / self.queries if self.rescale_schedule else 1
+        query = np.arange(self.queries) * pace
         halvings = np.searchsorted(HALVED_AT, query.astype(int), side="left")
         sides = np.sqrt(FIRST_SHARE / 2.0**halvings * height * width).round()
         least = 3 if self.norm == "l2" else 1

@@ -22,7 +22,7 @@ class LInfSquares:
     Args:
         images: clean images, `[B, height, width, channels]`.
         epsilon: radius of the ball.
-        sides: the side of the square at each query, in pixels.
+        sides: the side of the square at each query, in pixels, int32.
     """
 
     def __init__(self, images: Any, epsilon: float, sides: np.ndarray) -> None:
@@ -53,7 +53,7 @@ class L2Squares:
     Args:
         images: clean images, `[B, height, width, channels]`.
         epsilon: radius of the ball.
-        sides: the side of the square at each query, in pixels, odd.
+        sides: the side of the square at each query, in pixels, int32.
     """
 
     def __init__(self, images: Any, epsilon: float, sides: np.ndarray) -> None:
@@ -84,7 +84,7 @@ class L2Squares:
         In each channel i, for windows W1 and W2 of the perturbation v,
 
             v_W1 = bump + v_W1 / ||v_W1||, of length
-                   sqrt(||v_(W1 and W2)||^2 + (epsilon^2 - ||v||^2) / channels)
+                   sqrt(||v_(W1 or W2)||^2 + (epsilon^2 - ||v||^2) / channels)
             v_W2 = 0.
         """
         batch, channels = ops.shape(best)[0], best.shape[-1]
@@ -165,7 +165,8 @@ def _offsets(share: Any, size: int, side: Any) -> Any:
 
 
 def _signs(keys: Any, shape: Sequence[Any]) -> Any:
-    return ops.where(random_numbers.uniform(keys, shape, "float32") < 0.5, -1.0, 1.0)
+    heads = random_numbers.uniform(keys, shape, "float32") < 0.5
+    return ops.cast(ops.where(heads, -1, 1), "float32")
 
 
 def _squared(values: Any, axes: tuple[int, ...]) -> Any:

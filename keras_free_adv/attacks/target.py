@@ -96,7 +96,8 @@ class Target:
 
         def visit_class(number: Any, state: Any) -> Any:
             only = ops.broadcast_to(
-                ops.one_hot(number, logits.shape[-1]), ops.shape(scaled)
+                ops.one_hot(number, logits.shape[-1], dtype="float32"),
+                ops.shape(scaled),
             )
             gradient = tape.gradient(scaled, images, output_gradients=only)
             lead = ops.take(leads, number, axis=-1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.fab_attack import FABAttack
 from keras_free_adv.evaluation.model_doubts import climbs_cross_entropy, is_random
 from keras_free_adv.evaluation.probe import Probe
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
@@ -16,15 +17,15 @@ from keras_free_adv.evaluation.setting_doubts import (
     reaches_the_edge,
 )
 
-# A difference counts from so many examples, and this share of all, on; and if it is
-# more than chance by a one-sided test of 5%.
-LEAST = 3
+# A difference counts from this share of the examples on, and if it is more than
+# chance by a one-sided test of 5%, which fewer than 3 examples are not.
 SHARE = 0.01
 Z_ONE_SIDED = 1.645
-# On an honest model, too, the cross-entropy's gradient can lead past what the margin,
-# which black-box attacks climb, would find: 3.6% in a linear one. Against attacks
-# that climb nothing else, this share is asked for.
-SHARE_AGAINST_CROSS_ENTROPY = 0.05
+# One loss alone leads past something on honest models, too: on some with 64 pixels
+# Square finds 6% of the examples more than any attack on the cross-entropy, and 3%
+# more than one on the margin, but not more than both together. So a larger share is
+# asked for against attacks that all climb one loss, which is then named as a cause.
+SHARE_AGAINST_ONE_LOSS = 0.05
 # Fewer steps than this make no strong attack.
 STRONG_STEPS = 10
 # The settings of which more cannot find less.
@@ -37,6 +38,11 @@ _MISLED = (
     "the model's gradient misleads attacks that follow it, and robust accuracy may be "
     "lower than any number here. Run SquareAttack with more queries, and look for what "
     "hides the gradient (Athalye et al. 2018)."
+)
+_MISLED_OR_WRONG_LOSS = (
+    "their loss is a poor guide here, or the model's gradient misleads all attacks "
+    "that follow it. Add APGDAttack with loss='cross_entropy' and with loss='dlr'; if "
+    "they do no better, look for what hides the gradient (Athalye et al. 2018)."
 )
 
 
@@ -65,13 +71,14 @@ def beaten_by_a_weaker_attack(
             continue
         left = np.logical_and.reduce([report.robust[a.name] for a in strong])
         more, fewer = _broken_by_one_only(report.robust[weak.name], left)
-        parts = [part for attack in strong for part in attack.parts]
-        if _clear(more, fewer, report.examples, _share_to_beat(parts)):
+        parts = [part for attack in strong for part in attack.parts()]
+        share, meaning = _needed_to_beat(parts, weak.parts())
+        if _clear(more, fewer, report.examples, share):
             doubts.append(
-                f"{weak.name}, {kind}, breaks {more - fewer} examples more than the "
-                f"stronger {', '.join(a.name for a in strong)} together "
-                f"({report.accuracy[weak.name]:.2%} are left, of theirs "
-                f"{left.mean():.2%}): {_MISLED}"
+                f"{weak.name}, {kind}, breaks {more - fewer} examples more than "
+                f"{' and '.join(a.name for a in strong)}, which should be stronger: it "
+                f"leaves {report.accuracy[weak.name]:.2%}, and they {left.mean():.2%}. "
+                f"Accuracy under them is overestimated: {meaning}"
             )
     return doubts
 
@@ -86,18 +93,19 @@ def beaten_inside_an_ensemble(
     for attack in attacks:
         before = report.accuracy[NATURAL]
         earlier: list[Attack] = []
-        for part in attack.parts if len(attack.parts) > 1 else []:
+        for part in attack.parts() if len(attack.parts()) > 1 else []:
             after = report.stages[attack.name][part.name]
             broken = round((before - after) * report.examples)
+            share, meaning = _needed_to_beat(earlier, [part])
             if (
                 not part.white_box
                 and any(_is_strong_part(former) for former in earlier)
-                and _clear(broken, 0, report.examples, _share_to_beat(earlier))
+                and _clear(broken, 0, report.examples, share)
             ):
                 doubts.append(
                     f"{attack.name}: {part.name}, {BLACK_BOX}, breaks {broken} "
                     f"examples more ({before:.2%} to {after:.2%}) after the attacks "
-                    f"with gradients: {_MISLED}"
+                    f"with gradients: {meaning}"
                 )
             before, earlier = after, [*earlier, part]
     return doubts
@@ -171,12 +179,15 @@ def _why_too_accurate(
 
 def is_strong(attack: Attack) -> bool:
     """Whether a white-box part of it has steps enough, of a sensible size."""
-    return any(_is_strong_part(part) for part in attack.parts)
+    return any(_is_strong_part(part) for part in attack.parts())
 
 
 def _is_strong_part(part: Attack) -> bool:
+    # FAB looks for the nearest boundary, not for the worst point of the ball, and
+    # FGSM can beat it on an honest model.
     return (
         part.white_box
+        and not isinstance(part, FABAttack)
         and getattr(part, "steps", part.steps_of_a_run) >= STRONG_STEPS
         and reaches_the_edge(part)
         and not jumps_across(part)
@@ -184,9 +195,9 @@ def _is_strong_part(part: Attack) -> bool:
 
 
 def _weakness(attack: Attack) -> str | None:
-    if not any(part.white_box for part in attack.parts):
+    if not any(part.white_box for part in attack.parts()):
         return BLACK_BOX
-    one_step = [getattr(part, "steps", None) == 1 for part in attack.parts]
+    one_step = [getattr(part, "steps", None) == 1 for part in attack.parts()]
     return ONE_STEP if all(one_step) and attack.restarts == 1 else None
 
 
@@ -219,12 +230,13 @@ def _share_of_range(attack: Attack, probe: Probe) -> float:
     return attack.epsilon / far
 
 
-def _share_to_beat(parts: list[Attack]) -> float:
-    """By what share of the examples a weaker attack must beat these."""
-    seeing = [part for part in parts if part.white_box]
-    if all(climbs_cross_entropy(part) for part in seeing):
-        return SHARE_AGAINST_CROSS_ENTROPY
-    return SHARE
+def _needed_to_beat(strong: list[Attack], weak: list[Attack]) -> tuple[float, str]:
+    """By what share of the examples the weak must beat the strong; what that means."""
+    of_strong = {climbs_cross_entropy(part) for part in strong if part.white_box}
+    of_weak = {climbs_cross_entropy(part) for part in weak if part.white_box}
+    if len(of_strong) == 2 or of_strong == of_weak:
+        return SHARE, _MISLED
+    return SHARE_AGAINST_ONE_LOSS, _MISLED_OR_WRONG_LOSS
 
 
 def _broken_by_one_only(stands: Any, other_stands: Any) -> tuple[int, int]:
@@ -235,8 +247,4 @@ def _broken_by_one_only(stands: Any, other_stands: Any) -> tuple[int, int]:
 def _clear(one: float, other: float, examples: int, share: float = SHARE) -> bool:
     """Whether `one` exceeds `other` by more than chance and trifles."""
     net = one - other
-    return (
-        net >= LEAST
-        and net > share * examples
-        and net > Z_ONE_SIDED * math.sqrt(one + other)
-    )
+    return net > share * examples and net > Z_ONE_SIDED * math.sqrt(one + other)

@@ -93,7 +93,7 @@ def evaluate_robustness(
         max_examples=max_examples,
         value_range=attacks[0].value_range,
     )
-    parts = sum(len(attack.parts) for attack in attacks)
+    parts = sum(len(attack.parts()) for attack in attacks)
     evaluation = _Evaluation(
         model,
         Examples(batches),
@@ -146,6 +146,8 @@ class _Evaluation:
                 self._batch_size = self._batch_size or max(
                     len(images), DEFAULT_BATCH_SIZE
                 )
+                for attack in attacks:
+                    attack.check_images(images.shape)
                 self.views = {a.name: a.view_of(self._model, images) for a in attacks}
             view = self._view(attacks[0])
             check_classes(labels, view.classes)
@@ -153,7 +155,7 @@ class _Evaluation:
             if sum(map(len, first_images)) < LOOKED_AT:
                 first_images.append(images)
             begin = time.perf_counter()
-            compiled = attacks[0].parts[0].compiled(self._model, view, images, labels)
+            compiled = attacks[0].parts()[0].compiled(self._model, view, images, labels)
             clean, _ = compiled.clean(images, labels)
             right.append(~np.asarray(clean.fooled))
             seconds += time.perf_counter() - begin
@@ -172,7 +174,7 @@ class _Evaluation:
         """The stages of an attack, one for each of its parts."""
         stages: dict[str, Stage] = {}
         before: list[dict[str, Any]] = []
-        for part in attack.parts:
+        for part in attack.parts():
             # What a part is given depends on the parts before it.
             settings = {**_settings(part), "after": before}
             stage = self.finished.find(settings)
@@ -284,7 +286,7 @@ def _settings(attack: Attack) -> dict[str, Any]:
 
 
 def _check_seeds(attacks: list[Attack]) -> None:
-    for attack in (part for whole in attacks for part in [whole, *whole.parts]):
+    for attack in attacks:
         if attack.seed is None:
             raise ValueError(
                 "Argument `resume` needs attacks with a seed: without one, another "

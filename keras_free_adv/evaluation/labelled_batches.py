@@ -57,7 +57,8 @@ class LabelledBatches:
                 left -= len(images)
             self._check(images, labels)
             if len(images):
-                yield images.astype("float32"), labels
+                # Resizing leaves pixels a little outside; an attack begins inside.
+                yield np.clip(images.astype("float32"), *self._value_range), labels
             if left == 0:
                 return
 

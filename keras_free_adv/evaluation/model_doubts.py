@@ -49,8 +49,8 @@ def saturated_loss(
     if probe.source == PROBABILITIES:
         blind = [a for a in alike if _uses_gradients(a)]
         what = (
-            f"on {found} the probability of the true class saturates (it is exactly "
-            "1, or its cross-entropy has an input gradient of exactly zero)"
+            f"on {found} the probability of the true class saturates: it is exactly "
+            "1, or the gradient of the cross-entropy is lost, in floating point"
         )
         remedy = (
             "Attack the model's logits: take away its final operation, or make a "
@@ -59,8 +59,8 @@ def saturated_loss(
     else:
         blind = [a for a in alike if _climbs_cross_entropy_only(a)]
         what = (
-            f"on {found} the cross-entropy has an input gradient of exactly zero, and "
-            "the margin of the logits has not: logits this large saturate it"
+            f"on {found} the gradient of the cross-entropy is lost in floating point, "
+            "and that of the margin of the logits is not: logits this large saturate it"
         )
         remedy = (
             "Attack the margin, with PGDAttack(loss='cw_margin') or "
@@ -82,10 +82,10 @@ def no_gradient(attacks: list[Attack], probe: Probe) -> list[str]:
     return [
         f"{_names(blind)}: on {_share(probe.without_gradient, probe.correct)} "
         "correctly classified images the input gradient is exactly zero or not finite, "
-        "that of the margin too: something in the model (rounding, a cast to whole "
-        "numbers, a saturated activation) has no gradient. An attack that follows it "
-        "says nothing. Use SquareAttack, or give that operation a differentiable "
-        "stand-in (BPDA, Athalye et al. 2018)."
+        "whatever the loss: something in the model (rounding, a cast to whole numbers, "
+        "a saturated activation) has none. An attack that follows it says nothing. Use "
+        "SquareAttack, or give that operation a differentiable stand-in (BPDA, Athalye "
+        "et al. 2018)."
     ]
 
 
@@ -140,12 +140,12 @@ def _reads_like(probe: Probe, report: RobustnessReport, attack: Attack) -> bool:
 
 
 def _uses_gradients(attack: Attack) -> bool:
-    return any(part.white_box for part in attack.parts)
+    return any(part.white_box for part in attack.parts())
 
 
 def _climbs_cross_entropy_only(attack: Attack) -> bool:
     """Whether each part with a gradient takes the cross-entropy's."""
-    seeing = [part for part in attack.parts if part.white_box]
+    seeing = [part for part in attack.parts() if part.white_box]
     return bool(seeing) and all(climbs_cross_entropy(part) for part in seeing)
 
 
@@ -156,4 +156,4 @@ def climbs_cross_entropy(part: Attack) -> bool:
 
 
 def _averages_gradients(attack: Attack) -> bool:
-    return all(getattr(part, "gradient_samples", 1) > 1 for part in attack.parts)
+    return all(getattr(part, "gradient_samples", 1) > 1 for part in attack.parts())

@@ -1,6 +1,7 @@
 """A look at the model itself, beside the attacks on it."""
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import losses
-from keras_free_adv.attacks.compiled_attack import FLOAT16_GRADIENT_SCALE
-from keras_free_adv.attacks.target import Target
+from keras_free_adv.evaluation.input_gradients import saturated_and_flat
 from keras_free_adv.labels import class_numbers
 from keras_free_adv.logits import (
     LOGITS,
@@ -20,6 +19,7 @@ from keras_free_adv.logits import (
     LogitView,
     call_in_inference_mode,
 )
+from keras_free_adv.model_cache import ModelCache
 
 # So many images are looked at: a share of 5% of them is 6.
 LOOKED_AT = 128
@@ -36,6 +36,9 @@ ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 TENSOR_FLOAT_32_ROUNDING = 2.0**-11
 LEAST_TOLERANCE = 1e-4
 
+# Maps images `[B, ...]` to logits `[B, C]` and outputs `[B, units]`.
+# A model that is evaluated each epoch is traced once.
+_GRAPHS = ModelCache()
 
 Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -59,10 +62,10 @@ class Probe:
         moved: images that were looked at again in another batch.
         changed_by_batch: of those, the ones whose outputs changed.
         correct: correctly classified images, whose gradients were taken.
-        saturated: of those, the ones whose cross-entropy has no gradient although
-            the margin has, or whose probability is exactly 1 in float32.
-        without_gradient: of those, the others whose margin has a gradient that is
-            exactly zero, or not finite.
+        saturated: of those, the ones whose cross-entropy has lost its gradient in
+            floating point, or whose probability is exactly 1 in float32.
+        without_gradient: of those, the others whose gradient is exactly zero or not
+            finite, whatever the loss.
     """
 
     source: str
@@ -120,9 +123,13 @@ def probe(
         found.update(_of_repeats(model, view, images, forward))
         right = logits.argmax(-1) == classes
         certain = found["shares"] & (_probability_of(classes, outputs) == 1.0)
-        found.update(
-            _of_gradients(model, view, images[right], classes[right], certain[right])
+        saturated, flat = saturated_and_flat(
+            model, view, images[right], classes[right], logits[right]
         )
+        saturated |= certain[right]
+        found["correct"] = int(right.sum())
+        found["saturated"] = int(saturated.sum())
+        found["without_gradient"] = int((flat & ~saturated).sum())
     return Probe(**data, **found)
 
 
@@ -157,78 +164,29 @@ def _of_repeats(
     }
 
 
-def _of_gradients(
-    model: keras.Model,
-    view: LogitView,
-    images: np.ndarray,
-    classes: np.ndarray,
-    certain: np.ndarray,
-) -> dict[str, int]:
-    """What the gradients of correctly classified images show."""
-    if not len(images):
-        return {}
-    climbs_loss, climbs_margin = (
-        _has_gradient(model, view, loss, images, classes)
-        for loss in (losses.cross_entropy, losses.margin)
-    )
-    saturated = certain | (climbs_margin & ~climbs_loss)
-    return {
-        "correct": len(images),
-        "saturated": int(saturated.sum()),
-        "without_gradient": int((~climbs_margin & ~saturated).sum()),
-    }
-
-
 def _forward(model: keras.Model, view: LogitView, images: np.ndarray) -> Forward:
     """Maps images `[B, ...]` to logits `[B, C]` and outputs `[B, units]`."""
+    model_of: Callable[[], Any] = weakref.ref(model)
 
     def both(images: Any) -> tuple[Any, Any]:
-        outputs = call_in_inference_mode(model, images)
+        outputs = call_in_inference_mode(model_of(), images)
         return view(outputs), ops.cast(outputs, "float32")
 
-    graph = _compiled(both, _spec(images))
+    spec = tf.TensorSpec((None,) + images.shape[1:], tf.float32)
+    # A graph that is called as such is no retracing to warn of.
+    graph = _GRAPHS.get(
+        model,
+        (view, images.shape[1:]),
+        lambda: tf.function(
+            both, input_signature=[spec], autograph=False
+        ).get_concrete_function(),
+    )
 
     def forward(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, outputs = graph(tf.constant(images))
         return logits.numpy(), outputs.numpy()
 
     return forward
-
-
-def _has_gradient(
-    model: keras.Model,
-    view: LogitView,
-    loss: Callable[[Any, Any], Any],
-    images: np.ndarray,
-    classes: np.ndarray,
-) -> np.ndarray:
-    """Whether each image's loss has a finite input gradient that is not zero, `[B]`."""
-
-    def has_gradient(images: Any, classes: Any) -> Any:
-        target = Target(
-            outputs=lambda images: call_in_inference_mode(model, images),
-            view=view,
-            labels=classes,
-            given_labels=classes,
-            gradient_scale=(
-                FLOAT16_GRADIENT_SCALE if model.compute_dtype == "float16" else 1.0
-            ),
-            without_gradient="zero",
-        )
-        _, gradient = target.gradient(
-            lambda images: (loss(classes, target.logits(images)),), images
-        )
-        axes = tuple(range(1, len(images.shape)))
-        return ops.logical_and(
-            ops.all(ops.isfinite(gradient), axis=axes),
-            ops.any(ops.not_equal(gradient, 0.0), axis=axes),
-        )
-
-    try:
-        graph = _compiled(has_gradient, _spec(images), tf.TensorSpec((None,), tf.int32))
-        return graph(tf.constant(images), tf.constant(classes, tf.int32)).numpy()
-    except LookupError:  # an operation for which TensorFlow knows no gradient
-        return np.zeros((len(images),), bool)
 
 
 def _differ(model: keras.Model, one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -272,14 +230,3 @@ def _probability_of(classes: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     if outputs.shape[-1] == 1:
         outputs = np.concatenate([1.0 - outputs, outputs], axis=-1)
     return np.take_along_axis(outputs, classes[:, None], axis=-1)[:, 0]
-
-
-def _spec(images: np.ndarray) -> tf.TensorSpec:
-    return tf.TensorSpec((None,) + images.shape[1:], tf.float32)
-
-
-def _compiled(function: Callable, *signature: tf.TensorSpec) -> Callable:
-    """One graph, traced once: called as such, it is no retracing to warn of."""
-    return tf.function(
-        function, input_signature=signature, autograph=False
-    ).get_concrete_function()

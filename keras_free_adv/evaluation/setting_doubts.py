@@ -76,7 +76,7 @@ def jumps_across(attack: Attack) -> bool:
 
 def _of_steps(attack: Attack) -> list[str]:
     doubts = []
-    for part in attack.parts:
+    for part in attack.parts():
         name = attack.name if part is attack else f"{attack.name}, {part.name}"
         if not reaches_the_edge(part):
             doubts.append(

@@ -1,0 +1,102 @@
+"""Whether a model's input gradients lead anywhere, in floating point."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_free_adv import losses
+from keras_free_adv.attacks.compiled_attack import FLOAT16_GRADIENT_SCALE
+from keras_free_adv.attacks.target import Target
+from keras_free_adv.logits import LogitView, call_in_inference_mode
+from keras_free_adv.model_cache import ModelCache
+
+# From this margin of the logits on, no float32 holds another class's probability.
+# Some kernels return the smallest float32 for it, others zero.
+LARGEST_MARGIN = -float(np.log(np.finfo("float32").tiny))
+
+# A model that is evaluated each epoch is traced once.
+_GRAPHS = ModelCache()
+
+
+def saturated_and_flat(
+    model: keras.Model,
+    view: LogitView,
+    images: np.ndarray,
+    classes: np.ndarray,
+    logits: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which images' gradients say nothing: of the cross-entropy, and of any loss.
+
+    The cross-entropy's gradient has the factor 1 - p_y. When p_y is next to 1 it
+    vanishes in floating point, and takes the gradient with it; that of the margin,
+    which has no such factor, stays.
+
+    Args:
+        model: the classifier.
+        view: how its logits are obtained.
+        images: `[B, ...]`, float32.
+        classes: their classes, `[B]`.
+        logits: of the images, `[B, C]`.
+
+    Returns:
+        Whether each image is saturated (the margin has a gradient, and the
+        cross-entropy has none that is more than rounding); and whether it is flat
+        (the margin's is exactly zero or not finite, too); both `[B]`, bool.
+    """
+    of_loss, of_margin = (
+        _leads_somewhere(_gradient(model, view, loss, images, classes))
+        for loss in (losses.cross_entropy, losses.margin)
+    )
+    margin = np.asarray(losses.margin(classes, logits))
+    saturated = of_margin & (~of_loss | (-margin > LARGEST_MARGIN))
+    return saturated, ~of_margin
+
+
+def _gradient(
+    model: keras.Model,
+    view: LogitView,
+    loss: Callable[[Any, Any], Any],
+    images: np.ndarray,
+    classes: np.ndarray,
+) -> np.ndarray:
+    """The input gradient of each image's loss, as the attacks see it, `[B, D]`."""
+    model_of: Callable[[], Any] = weakref.ref(model)
+    float16 = model.compute_dtype == "float16"
+
+    def gradient(images: Any, classes: Any) -> Any:
+        target = Target(
+            outputs=lambda images: call_in_inference_mode(model_of(), images),
+            view=view,
+            labels=classes,
+            given_labels=classes,
+            gradient_scale=FLOAT16_GRADIENT_SCALE if float16 else 1.0,
+            without_gradient="zero",
+        )
+        return target.gradient(
+            lambda images: (loss(classes, target.logits(images)),), images
+        )[1]
+
+    spec = tf.TensorSpec((None,) + images.shape[1:], tf.float32)
+    try:
+        # A graph that is called as such is no retracing to warn of.
+        graph = _GRAPHS.get(
+            model,
+            (loss, view, images.shape[1:]),
+            lambda: tf.function(
+                gradient,
+                input_signature=[spec, tf.TensorSpec((None,), tf.int32)],
+                autograph=False,
+            ).get_concrete_function(),
+        )
+        found = graph(tf.constant(images), tf.constant(classes, tf.int32)).numpy()
+    except LookupError:  # an operation for which TensorFlow knows no gradient
+        found = np.zeros_like(images)
+    return found.reshape(len(images), -1)
+
+
+def _leads_somewhere(gradients: np.ndarray) -> np.ndarray:
+    return np.isfinite(gradients).all(-1) & (gradients != 0).any(-1)
