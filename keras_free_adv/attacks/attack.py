@@ -30,6 +30,7 @@ class Attack(keras.layers.Layer):
         stops_when_fooled: whether a run ends as soon as the example is fooled, or
             goes on to a larger loss. (An evaluation always ends it.)
         white_box: whether it uses the model's gradient.
+        graphs: what it has compiled, for each model.
 
     Args:
         epsilon: radius of the ball, on the pixel scale.
@@ -74,7 +75,7 @@ class Attack(keras.layers.Layer):
         self.from_logits = from_logits
         self.seed = seed
         self.seed_in_use = random.randint(0, 2**31 - 1) if seed is None else int(seed)
-        self._functions = ModelCache()
+        self.graphs = ModelCache()
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
@@ -204,7 +205,7 @@ class Attack(keras.layers.Layer):
 
     def view_of(self, model: keras.Model, pixels: Any) -> LogitView:
         """How this attack obtains the logits of `model`; decided once for a model."""
-        return self._functions.get(
+        return self.graphs.get(
             model,
             ("view",),
             lambda: logit_view(
@@ -235,7 +236,7 @@ class Attack(keras.layers.Layer):
     ) -> CompiledAttack:
         """The graphs of this attack on `model`; made once."""
         key = (view, tuple(images.shape[1:]), tuple(labels.shape[1:]), labels.dtype)
-        return self._functions.get(
+        return self.graphs.get(
             model,
             (*key, without_gradient),
             lambda: CompiledAttack(self, model, view, images, labels, without_gradient),

@@ -166,6 +166,7 @@ class _Evaluation:
             self._view(attacks[0]),
             np.concatenate(first_images),
             np.concatenate(all_labels),
+            attacks[0].graphs,
         )
         standing = np.concatenate(right)
         return Stage(standing, seconds, forward=len(standing), backward=0)

@@ -18,9 +18,6 @@ from keras_free_adv.model_cache import ModelCache
 # Some kernels return the smallest float32 for it, others zero.
 LARGEST_MARGIN = -float(np.log(np.finfo("float32").tiny))
 
-# A model that is evaluated each epoch is traced once.
-_GRAPHS = ModelCache()
-
 
 def saturated_and_flat(
     model: keras.Model,
@@ -28,6 +25,7 @@ def saturated_and_flat(
     images: np.ndarray,
     classes: np.ndarray,
     logits: np.ndarray,
+    graphs: ModelCache,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which images' gradients say nothing: of the cross-entropy, and of any loss.
 
@@ -41,6 +39,7 @@ def saturated_and_flat(
         images: `[B, ...]`, float32.
         classes: their classes, `[B]`.
         logits: of the images, `[B, C]`.
+        graphs: where to keep what is compiled.
 
     Returns:
         Whether each image is saturated (the margin has a gradient, and the
@@ -48,7 +47,7 @@ def saturated_and_flat(
         (the margin's is exactly zero or not finite, too); both `[B]`, bool.
     """
     of_loss, of_margin = (
-        _leads_somewhere(_gradient(model, view, loss, images, classes))
+        _leads_somewhere(_gradient(model, view, loss, images, classes, graphs))
         for loss in (losses.cross_entropy, losses.margin)
     )
     margin = np.asarray(losses.margin(classes, logits))
@@ -62,6 +61,7 @@ def _gradient(
     loss: Callable[[Any, Any], Any],
     images: np.ndarray,
     classes: np.ndarray,
+    graphs: ModelCache,
 ) -> np.ndarray:
     """The input gradient of each image's loss, as the attacks see it, `[B, D]`."""
     model_of: Callable[[], Any] = weakref.ref(model)
@@ -83,7 +83,7 @@ def _gradient(
     spec = tf.TensorSpec((None,) + images.shape[1:], tf.float32)
     try:
         # A graph that is called as such is no retracing to warn of.
-        graph = _GRAPHS.get(
+        graph = graphs.get(
             model,
             (loss, view, images.shape[1:]),
             lambda: tf.function(

@@ -37,9 +37,6 @@ TENSOR_FLOAT_32_ROUNDING = 2.0**-11
 LEAST_TOLERANCE = 1e-4
 
 # Maps images `[B, ...]` to logits `[B, C]` and outputs `[B, units]`.
-# A model that is evaluated each epoch is traced once.
-_GRAPHS = ModelCache()
-
 Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -87,7 +84,11 @@ class Probe:
 
 
 def probe(
-    model: keras.Model, view: LogitView, images: np.ndarray, labels: Any
+    model: keras.Model,
+    view: LogitView,
+    images: np.ndarray,
+    labels: Any,
+    graphs: ModelCache | None = None,
 ) -> Probe:
     """Looks at a model and its data.
 
@@ -99,10 +100,12 @@ def probe(
         view: how its logits are obtained.
         images: the first images, `[B, ...]`, float32, of which at most 128 are used.
         labels: of all examples, those of `images` first: `[N]`, `[N, 1]` or `[N, C]`.
+        graphs: where to keep what is compiled, for a model that is evaluated again.
 
     Returns:
         A `Probe`.
     """
+    graphs = ModelCache() if graphs is None else graphs
     images = images[:LOOKED_AT]
     classes = np.asarray(class_numbers(labels))
     data: dict[str, Any] = {
@@ -116,7 +119,7 @@ def probe(
     found: dict[str, Any] = {}
     # Whatever fails here, the attacks meet as well, and say it better.
     with contextlib.suppress(Exception):
-        forward = _forward(model, view, images)
+        forward = _forward(model, view, images, graphs)
         logits, outputs = forward(images)
         classes = classes[: len(images)]
         found.update(_of_outputs(view, logits, outputs))
@@ -124,7 +127,7 @@ def probe(
         right = logits.argmax(-1) == classes
         certain = found["shares"] & (_probability_of(classes, outputs) == 1.0)
         saturated, flat = saturated_and_flat(
-            model, view, images[right], classes[right], logits[right]
+            model, view, images[right], classes[right], logits[right], graphs
         )
         saturated |= certain[right]
         found["correct"] = int(right.sum())
@@ -164,7 +167,9 @@ def _of_repeats(
     }
 
 
-def _forward(model: keras.Model, view: LogitView, images: np.ndarray) -> Forward:
+def _forward(
+    model: keras.Model, view: LogitView, images: np.ndarray, graphs: ModelCache
+) -> Forward:
     """Maps images `[B, ...]` to logits `[B, C]` and outputs `[B, units]`."""
     model_of: Callable[[], Any] = weakref.ref(model)
 
@@ -174,7 +179,7 @@ def _forward(model: keras.Model, view: LogitView, images: np.ndarray) -> Forward
 
     spec = tf.TensorSpec((None,) + images.shape[1:], tf.float32)
     # A graph that is called as such is no retracing to warn of.
-    graph = _GRAPHS.get(
+    graph = graphs.get(
         model,
         (view, images.shape[1:]),
         lambda: tf.function(

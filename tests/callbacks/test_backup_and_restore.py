@@ -164,6 +164,7 @@ def test_a_plain_keras_model_goes_on_at_its_epoch(tmp_path):
     assert again.fit(**data, verbose=0).epoch == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
 def test_what_other_callbacks_know_is_kept_if_it_can_be(tmp_path):
     """RobustnessEvaluation every two epochs logs its last value in between."""
 

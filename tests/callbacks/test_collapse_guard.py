@@ -143,6 +143,7 @@ def test_a_collapse_is_told_and_ends_with_the_weights_of_the_best_epoch(kind):
     assert "puts the weights of epoch 2 back" in message
 
 
+@pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
 def test_real_training_that_gives_up_robustness_is_stopped():
     """One robust pixel is right on 9 of 10; twenty fragile ones together always."""
     labels = np.arange(100) % 2
@@ -281,6 +282,7 @@ def test_early_stopping_that_comes_first_ends_a_healthy_run_as_it_does():
     assert_same(model.get_weights(), script.weights[3])
 
 
+@pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
 def test_it_agrees_with_an_evaluation_beside_it():
     attack = PGDAttack(EPSILON, steps=5, name="beside")
     data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)

@@ -170,6 +170,7 @@ def test_few_examples_are_said_out_loud(trained):
     assert len(report.warnings) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*input gradient is exactly zero")
 def test_an_attack_that_fails_at_an_epsilon_over_the_whole_range_is_doubted():
     inputs = keras.Input((6, 6, 1))
     flat = keras.layers.Flatten()(inputs)
