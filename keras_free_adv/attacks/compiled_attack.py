@@ -1,5 +1,6 @@
 """An attack on one model, compiled."""
 
+import functools
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -124,4 +125,8 @@ class CompiledAttack:
 
 
 def _graph(function: Callable, *signature: Any) -> Any:
-    return tf.function(function, input_signature=signature, autograph=False)
+    # A partial is a function of its own to TensorFlow, which otherwise takes the
+    # graphs of several attacks for one that is traced again and again.
+    return tf.function(
+        functools.partial(function), input_signature=signature, autograph=False
+    )
