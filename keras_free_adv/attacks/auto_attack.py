@@ -89,7 +89,11 @@ class AutoAttack(Attack):
         )
         self.version = version
         self.attacks = None if attacks is None else _checked(attacks, self)
-        self._parts = self.attacks or self._parts_of_version()
+        self._parts = (
+            self._parts_of_version()
+            if self.attacks is None
+            else [self._with_seed(attack) for attack in self.attacks]
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -147,6 +151,12 @@ class AutoAttack(Attack):
         """Those of its parts."""
         return [said for part in self._parts for said in part.caveats(classes)]
 
+    def _with_seed(self, attack: Attack) -> Attack:
+        """The attack itself, or if it has no seed a copy that has this one's."""
+        if attack.seed is not None:
+            return attack
+        return attack.from_config({**attack.get_config(), "seed": self.seed_in_use})
+
     def _parts_of_version(self) -> list[Attack]:
         shared: dict[str, Any] = {
             "norm": self.norm,
@@ -203,7 +213,4 @@ def _checked(attacks: Any, whole: Attack) -> list[Attack]:
             "Argument `attacks` must hold at least one attack, and each name once. "
             f"Received: {names}. Pass name=... to tell them apart."
         )
-    for attack in attacks:
-        if attack.seed is None and whole.seed is not None:
-            attack.seed_in_use = whole.seed_in_use
     return attacks

@@ -232,3 +232,14 @@ def test_the_seed_decides_for_parts_without_one():
         for _ in range(3)
     }
     assert len(seeds) == 1
+
+
+def test_a_report_repeats_parts_that_had_no_seed():
+    """The report knows the whole's seed, and the parts follow from it."""
+    alone = APGDAttack(0.1, steps=1)
+    whole = AutoAttack(0.1, attacks=[alone])
+    config = {**whole.get_config(), "seed": whole.seed_in_use}
+    again = AutoAttack.from_config(config)
+    assert again.parts()[0].seed_in_use == whole.parts()[0].seed_in_use
+    assert alone.seed is None  # the user's own is left as it was
+    assert whole.parts()[0].seed_in_use == whole.seed_in_use

@@ -335,9 +335,14 @@ def test_the_default_float_type_does_not_matter():
         keras.config.set_floatx("float32")
 
 
-@pytest.mark.usefixtures("eagerly")
-def test_with_functions_run_eagerly():
+def test_functions_run_eagerly_give_the_same():
     """As one does to debug a model."""
     images, labels = images_and_labels(4)
     for make in ATTACKS.values():
-        make(0.1, steps=1, seed=0)(images, labels, model=NETWORK)
+        compiled = make(0.1, steps=1, seed=0)(images, labels, model=NETWORK)
+        tf.config.run_functions_eagerly(True)
+        try:
+            eager = make(0.1, steps=1, seed=0)(images, labels, model=NETWORK)
+        finally:
+            tf.config.run_functions_eagerly(False)
+        np.testing.assert_allclose(eager, compiled, atol=1e-5)
