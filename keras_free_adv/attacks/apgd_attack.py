@@ -120,10 +120,8 @@ class APGDAttack(Attack):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        del config["targeted"]
         return {
-            **config,
+            **super().get_config(),
             "steps": self.steps,
             "loss": self.loss,
             "targets": self.targets,

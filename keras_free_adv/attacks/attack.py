@@ -85,7 +85,6 @@ class Attack(keras.layers.Layer):
             "epsilon": self.epsilon,
             "restarts": self.restarts,
             "norm": self.norm,
-            "targeted": self.targeted,
             "value_range": self.value_range,
             "from_logits": self.from_logits,
             "seed": self.seed,

@@ -98,7 +98,7 @@ class AutoAttack(Attack):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
-        del config["targeted"], config["restarts"]
+        del config["restarts"]
         attacks = self.attacks and [
             keras.saving.serialize_keras_object(attack) for attack in self.attacks
         ]

@@ -100,9 +100,11 @@ class FABAttack(Attack):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        del config["targeted"]
-        return {**config, "steps": self.steps, "targets": self.targets}
+        return {
+            **super().get_config(),
+            "steps": self.steps,
+            "targets": self.targets,
+        }
 
     @property
     def steps_of_a_run(self) -> int:

@@ -122,6 +122,7 @@ class PGDAttack(Attack):
             loss = keras.saving.serialize_keras_object(loss)
         return {
             **super().get_config(),
+            "targeted": self.targeted,
             "steps": self.steps,
             "step_size": self.step_size,
             "random_start": self.random_start,

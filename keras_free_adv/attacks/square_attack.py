@@ -102,10 +102,8 @@ class SquareAttack(Attack):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        del config["targeted"]
         return {
-            **config,
+            **super().get_config(),
             "queries": self.queries,
             "rescale_schedule": self.rescale_schedule,
         }

@@ -283,7 +283,8 @@ def _settings(attack: Attack) -> dict[str, Any]:
     """An attack's settings, with which it can be repeated, as plain values."""
     config = keras.saving.serialize_keras_object(attack)
     seed = attack.seed_in_use
-    return {"class_name": config["class_name"], **config["config"], "seed": seed}
+    name = config["registered_name"]
+    return {"class_name": name, **config["config"], "seed": seed}
 
 
 def _check_seeds(attacks: list[Attack]) -> None:

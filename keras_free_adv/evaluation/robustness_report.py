@@ -60,12 +60,22 @@ class RobustnessReport:
         }
 
     def attacks(self) -> list[Any]:
-        """The attacks of this report, with their seeds: the same call repeats it."""
+        """The attacks of this report, with their seeds: the same call repeats it.
+
+        Raises:
+            ValueError: an attack is of a class that is not registered with Keras.
+        """
         made = []
         for settings in self.threat_models.values():
             config = {k: v for k, v in settings.items() if k != "logits"}
-            name = f"keras_free_adv>{config.pop('class_name')}"
-            made.append(keras.saving.get_registered_object(name).from_config(config))
+            name = config.pop("class_name")
+            found = keras.saving.get_registered_object(name)
+            if found is None:
+                raise ValueError(
+                    f"The report has an attack of the class {name!r}, which Keras does "
+                    "not know. Import the module that registers it first."
+                )
+            made.append(found.from_config(config))
         return made
 
     def difference(
