@@ -33,10 +33,13 @@ class LogitView:
         source: "logits" (the outputs are), "softmax_input" or "sigmoid_input" (the
             input of the final operation), or "probabilities" (their logarithm).
         classes: number of classes; one sigmoid unit counts as two.
+        ignored: "Softmax" or "Sigmoid", if the model ends with one, and its outputs
+            are taken for logits because the user says so; else None.
     """
 
     source: str
     classes: int
+    ignored: str | None = None
 
     def __call__(self, outputs: Any) -> Any:
         """Logits `[B, classes]` in float32, from a model's outputs `[B, units]`."""
@@ -53,13 +56,24 @@ class LogitView:
             logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
         return logits
 
+    def in_eager_mode(self, outputs: Any) -> Any:
+        """The same where there is no graph to look through: from probabilities."""
+        if self.source in (SOFTMAX_INPUT, SIGMOID_INPUT):
+            return LogitView(PROBABILITIES, self.classes)(outputs)
+        return self(outputs)
+
 
 def call_in_inference_mode(model: Callable, images: Any) -> Any:
     """The model's outputs; batch norm and dropout as in `predict`."""
     return model(images, training=False)
 
 
-def logit_view(model: keras.Model, from_logits: bool | str, images: Any) -> LogitView:
+def logit_view(
+    model: keras.Model,
+    from_logits: bool | str,
+    images: Any,
+    call: Callable[[Any, Any], Any] = call_in_inference_mode,
+) -> LogitView:
     """Decides how to obtain the logits of `model`.
 
     Args:
@@ -68,6 +82,7 @@ def logit_view(model: keras.Model, from_logits: bool | str, images: Any) -> Logi
             "auto": a final softmax is recognized; otherwise the outputs for `images`
             decide.
         images: a few images `[B, ...]`; inside a graph, a tensor without values.
+        call: maps the model and images to its outputs.
 
     Raises:
         ValueError: the model has several outputs, or they are not `[B, units]`, or
@@ -78,7 +93,7 @@ def logit_view(model: keras.Model, from_logits: bool | str, images: Any) -> Logi
 
     @tf.function(input_signature=[spec], autograph=False)
     def outputs_of(images: Any) -> Any:
-        outputs = call_in_inference_mode(model, images)
+        outputs = call(model, images)
         _check_outputs(outputs)
         found["operation"] = _input_of_final(outputs)[0]
         found["units"] = outputs.shape[-1]
@@ -92,7 +107,7 @@ def logit_view(model: keras.Model, from_logits: bool | str, images: Any) -> Logi
         "Sigmoid": SIGMOID_INPUT if units == 1 else None,
     }.get(found["operation"])
     if from_logits is True:
-        return LogitView(LOGITS, classes)
+        return LogitView(LOGITS, classes, found["operation"] if recognized else None)
     if recognized:
         return LogitView(recognized, classes)
     if from_logits is False:

@@ -6,10 +6,15 @@ from keras import ops
 
 
 def cross_entropy(labels: Any, logits: Any) -> Any:
-    """Cross-entropy of the true class, `[B]`, from logits `[B, C]`."""
-    true, largest_other = _true_and_largest_other(labels, logits)
-    del largest_other
-    return ops.logsumexp(logits, axis=-1) - true
+    """Cross-entropy of the true class, `[B]`, from logits `[B, C]`.
+
+        log sum_j exp(z_j - z_y)
+
+    Subtracted first: log sum_j exp(z_j) - z_y is all rounding for a small loss of
+    large logits.
+    """
+    true, _ = _true_and_largest_other(labels, logits)
+    return ops.logsumexp(logits - true[:, None], axis=-1)
 
 
 def cw_margin(labels: Any, logits: Any) -> Any:
@@ -54,6 +59,20 @@ def targeted_dlr(labels: Any, logits: Any, targets: Any) -> Any:
     ordered = ops.top_k(logits, 4)[0]
     width = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2.0
     return targeted_margin(labels, logits, targets) / (width + _TINY)
+
+
+def divergence(logits: Any, other: Any) -> Any:
+    """The Kullback-Leibler divergence of the predictions p and q, `[B]`.
+
+        KL(p, q) = sum_j p_j (log p_j - log q_j)
+
+    Args:
+        logits: of p, `[B, C]`.
+        other: the logits of q, `[B, C]`.
+    """
+    log_p = ops.log_softmax(logits, axis=-1)
+    log_q = ops.log_softmax(other, axis=-1)
+    return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
 
 
 def likeliest_others(labels: Any, logits: Any, count: int) -> Any:

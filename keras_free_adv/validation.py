@@ -82,13 +82,24 @@ def boolean(name: str, value: Any) -> bool:
 
 
 def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
-    """Returns `value`, or raises if it is none of `choices`."""
+    """Returns the one of `choices` that `value` equals, or raises if there is none.
+
+    The choice and not the value, so that 1 or `np.True_` becomes True where True is
+    offered, and who asks `is True` is answered.
+    """
     choices = list(choices)
-    if not any(value is choice or value == choice for choice in choices):
-        raise ValueError(
-            f"Argument `{name}` must be one of {choices}. Received: {name}={value!r}."
-        )
-    return value
+    for choice in choices:
+        if _equal(value, choice):
+            return choice
+    raise ValueError(
+        f"Argument `{name}` must be one of {choices}. Received: {name}={value!r}."
+    )
+
+
+def _equal(value: Any, choice: Any) -> bool:
+    same = value == choice
+    # Of an array, `==` makes an array, which is neither true nor false.
+    return isinstance(same, (bool, np.bool_)) and bool(same)
 
 
 def pixel_range(value_range: Any) -> tuple[float, float]:

@@ -118,6 +118,18 @@ def guard(data=(IMAGES, LABELS), **kwargs):
     return CollapseGuard(data, **kwargs)
 
 
+class OneNumber(keras.losses.Loss):
+    """A loss whose `call` leaves nothing of the examples."""
+
+    def call(self, y_true, y_pred):
+        return keras.ops.mean(y_pred)
+
+
+def flat_model():
+    network = keras.Sequential([keras.Input((36,)), layers.Dense(3)])
+    return compiled(FreeAdversarialModel(network, 0.1, replays=1))
+
+
 WITH_NAN = np.where(np.arange(16)[:, None, None, None] == 3, np.nan, IMAGES)
 
 MISTAKES = {
@@ -357,6 +369,10 @@ MISTAKES = {
         lambda: PGDAttack(0.1, loss="dlr2"),
         "`loss`.*cross_entropy.*'dlr2'",
     ),
+    "a loss of one number": (
+        lambda: attack(loss=OneNumber()),
+        r"`loss`.*one number an example.*\(batch,\).*'one_number'.*scalar.*last axis",
+    ),
     "keep unknown": (lambda: PGDAttack(0.1, keep="first"), "`keep`.*best.*'first'"),
     "restarts zero": (lambda: PGDAttack(0.1, restarts=0), "`restarts`.*restarts=0"),
     "attack steps 2.5": (lambda: PGDAttack(0.1, steps=2.5), "`steps`.*whole.*2.5"),
@@ -520,6 +536,22 @@ MISTAKES = {
         lambda: evaluate((IMAGES[:0], LABELS[:0])),
         "`data` holds no example",
     ),
+    "evaluation of single images in batches": (
+        lambda: evaluate(dataset(IMAGES, LABELS, batch=None), batch_size=4),
+        r"`data`.*minibatches.*\(6, 6, 1\).*dataset.batch\(",
+    ),
+    "evaluation of single images with one-hot labels": (
+        lambda: evaluate(dataset(IMAGES, np.eye(3)[LABELS], batch=None), batch_size=4),
+        r"`data`.*minibatches.*6 images and 3 labels.*one-hot.*dataset.batch\(",
+    ),
+    "resume in a folder": (
+        lambda: evaluate((IMAGES[:0], LABELS[:0]), resume="."),
+        r"`resume`.*path of a file.*'.', which is a folder.*evaluation.json",
+    ),
+    "resume a number": (
+        lambda: evaluate((IMAGES[:0], LABELS[:0]), resume=True),
+        "`resume`.*path of a file.*resume=True",
+    ),
     "max_examples zero": (
         lambda: evaluate(max_examples=0),
         "`max_examples`.*max_examples=0",
@@ -571,6 +603,27 @@ MISTAKES = {
     "a guard with endless data": (
         lambda: fit(callbacks=[guard(dataset(IMAGES, LABELS).repeat())]),
         r"`data`.*finite.*data.take\(n\)",
+    ),
+    "a guard with an empty dataset": (
+        lambda: fit(callbacks=[guard(dataset(IMAGES, LABELS).take(0))]),
+        "`data` holds no example",
+    ),
+    "a guard with a class that the model has not": (
+        lambda: fit(callbacks=[guard((IMAGES, LABELS + 1))]),
+        "`labels`.*0 to 2.*1 to 3",
+    ),
+    "a guard whose attack needs squares": (
+        lambda: fit(
+            IMAGES.reshape(16, -1),
+            model=flat_model(),
+            callbacks=[
+                guard(
+                    (IMAGES.reshape(16, -1), LABELS),
+                    attack=SquareAttack(0.1, queries=2),
+                )
+            ],
+        ),
+        r"`images`.*\(batch, height, width, channels\).*, 36\)",
     ),
     "an unknown paper data set": (
         lambda: paper_attacks("mnist"),

@@ -19,6 +19,12 @@ def test_cross_entropy_by_hand():
     )
 
 
+def test_a_small_cross_entropy_of_large_logits_is_not_all_rounding():
+    """log(1 + e^-10): next to 1000, float32 knows multiples of 6.1e-5 only."""
+    loss = losses.cross_entropy(np.array([0, 1]), np.float32([[1000, 990]] * 2))
+    np.testing.assert_allclose(loss, [np.log1p(np.exp(-10)), 10.0], rtol=5e-3)
+
+
 def test_cross_entropy_of_huge_logits_is_finite():
     loss = losses.cross_entropy(np.array([0, 1]), np.float32([[1e4, -1e4]] * 2))
     np.testing.assert_allclose(loss, [0.0, 2e4])

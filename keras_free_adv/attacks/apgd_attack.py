@@ -68,9 +68,10 @@ class APGDAttack(Attack):
         from_logits: whether the model returns logits; see `PGDAttack`.
         seed: random starts follow from (seed, position of the example, run).
         name: name in reports; "apgd_ce", "apgd_dlr" or "apgd_t" by default.
-        gradient_samples: forward and backward passes a step, of which the mean is
-            taken, for models that draw random numbers (expectation over
-            transformation, Athalye et al. 2018).
+        gradient_samples: forward and backward passes a step, for models that draw
+            random numbers (expectation over transformation, Athalye et al. 2018). The
+            mean of their losses is climbed, along the mean of their gradients; whether
+            an example is fooled the last of them says, as in the authors' program.
 
     Call arguments and errors are those of `PGDAttack`.
 
@@ -207,7 +208,10 @@ class APGDAttack(Attack):
     def _mean_gradient(
         self, target: Target, state: _State
     ) -> tuple[tuple[Any, Any], Any]:
-        """The loss `[B]`, logits `[B, C]` and gradient `[B, ...]` at x^(k)."""
+        """At x^(k): mean loss `[B]`, one draw's logits `[B, C]`, mean gradient.
+
+        An attacker who is judged meets one draw of a random model, not their mean.
+        """
 
         def loss_at(iterate: Any) -> tuple[Any, Any]:
             logits = target.logits(iterate)
@@ -215,14 +219,10 @@ class APGDAttack(Attack):
 
         (loss, logits), gradient = target.gradient(loss_at, state.iterate)
         for _ in range(self.gradient_samples - 1):
-            (more_loss, more_logits), more = target.gradient(loss_at, state.iterate)
-            loss, logits, gradient = (
-                loss + more_loss,
-                logits + more_logits,
-                gradient + more,
-            )
+            (more_loss, logits), more = target.gradient(loss_at, state.iterate)
+            loss, gradient = loss + more_loss, gradient + more
         count = float(self.gradient_samples)
-        return (loss / count, logits / count), gradient / count
+        return (loss / count, logits), gradient / count
 
     def _objective(self, labels: Any, logits: Any, target_class: Any) -> Any:
         """What is climbed, `[B]`."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_free_adv import random_numbers
+from keras_free_adv.attacks.half_precision import gradient_scale
 from keras_free_adv.attacks.outcome import Outcome
 from keras_free_adv.attacks.runs import Slots, begin_runs, go_on
 from keras_free_adv.attacks.target import Target
@@ -18,9 +19,6 @@ from keras_free_adv.logits import LogitView, call_in_inference_mode
 
 if TYPE_CHECKING:
     from keras_free_adv.attacks.attack import Attack
-
-# About what a loss scale of 2**15 leaves for one example of a minibatch of 128.
-FLOAT16_GRADIENT_SCALE = 256.0
 
 
 class CompiledAttack:
@@ -48,9 +46,7 @@ class CompiledAttack:
         self._attack = attack
         self._model_of: Callable[[], Any] = weakref.ref(model)
         self._without_gradient = without_gradient
-        self._scale = (
-            FLOAT16_GRADIENT_SCALE if model.compute_dtype == "float16" else 1.0
-        )
+        self._scale = gradient_scale(model)
         numbers = tf.TensorSpec((None,), tf.int32)
         given = (
             tf.TensorSpec((None,) + tuple(images.shape[1:]), tf.float32),

@@ -36,8 +36,8 @@ class PGDAttack(Attack):
             epsilon without it is FGSM.
         norm: "linf" or "l2", of each example.
         loss: "cross_entropy", "cw_margin" (Carlini and Wagner 2017), or a
-            `keras.losses.Loss`, called with the labels and the model's outputs as
-            they are.
+            `keras.losses.Loss`, whose `call` is given the labels and the model's
+            outputs as they are, and returns one number an example.
         keep: "best" keeps, per example, the most damaging iterate over steps and
             restarts (a misclassified one if there is any, else the largest loss);
             "last" the last iterate of each restart, as in the paper.
@@ -62,7 +62,8 @@ class PGDAttack(Attack):
 
     Raises:
         TypeError, ValueError: an argument is out of its range, `labels` or `model` are
-            missing, or the images do not lie in `value_range`.
+            missing, the images do not lie in `value_range`, or the loss is one number
+            for the whole batch.
 
     Example:
     >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
@@ -178,12 +179,12 @@ class PGDAttack(Attack):
         ), Outcome(iterate, fooled, loss)
 
     def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
-        """The loss, `[B]`; its negative in a targeted attack."""
+        """The loss, `[B]`; in a targeted attack, what is largest at the class."""
         if isinstance(self.loss, keras.losses.Loss):
-            values = self.loss.call(target.given_labels, outputs)
-            batch = ops.shape(values)[0]
-            values = ops.mean(ops.reshape(values, (batch, -1)), axis=-1)
-            values = ops.cast(values, "float32")
+            values = _one_an_example(self.loss, target.given_labels, outputs)
+        elif self.loss == "cw_margin" and self.targeted:
+            # Its negative would be the same, zero, wherever the class is not reached.
+            return ops.minimum(-losses.margin(target.labels, logits), 0.0)
         else:
             values = losses.LOSSES[self.loss](target.labels, logits)
         return -values if self.targeted else values
@@ -196,6 +197,19 @@ def _checked_loss(loss: Any) -> Any:
         f"Argument `loss` must be one of {list(losses.LOSSES)} or a keras.losses.Loss. "
         f"Received: loss={loss!r}."
     )
+
+
+def _one_an_example(loss: keras.losses.Loss, labels: Any, outputs: Any) -> Any:
+    """The user's loss, `[B]`, float32."""
+    values = ops.convert_to_tensor(loss.call(labels, outputs))
+    if values.shape == ():
+        raise ValueError(
+            "Argument `loss` must give one number an example: its `call` must return "
+            f"shape (batch,). Received: {loss.name!r}, whose `call` returns a scalar. "
+            "Take the mean over the last axis only; Keras reduces the batch itself."
+        )
+    values = ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=-1)
+    return ops.cast(values, "float32")
 
 
 def _field_name(loss: Any, steps: int, restarts: int, random_start: bool) -> str:

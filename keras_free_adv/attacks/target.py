@@ -38,8 +38,13 @@ class Target:
         return self.view(self.outputs(images))
 
     def errs(self, logits: Any) -> Any:
-        """Whether the largest logit is not the label's, `[B]`."""
-        return ops.not_equal(ops.cast(ops.argmax(logits, -1), "int32"), self.labels)
+        """Whether the largest logit is not the label's, or one is NaN, `[B]`."""
+        predicted = ops.cast(ops.argmax(logits, -1), "int32")
+        # Of NaN, argmax makes class 0.
+        return ops.logical_or(
+            ops.not_equal(predicted, self.labels),
+            ops.any(ops.isnan(logits), axis=-1),
+        )
 
     def likeliest_other(self, images: Any, runs: Any, targets: int) -> Any:
         """The class that each example's run aims at, `[B]`: one forward pass.
@@ -99,7 +104,7 @@ class Target:
                 ops.one_hot(number, logits.shape[-1], dtype="float32"),
                 ops.shape(scaled),
             )
-            gradient = tape.gradient(scaled, images, output_gradients=only)
+            gradient = _gradient(tape, scaled, images, output_gradients=only)
             lead = ops.take(leads, number, axis=-1)
             return visit(number, lead, self._usable(gradient, images), state)
 
@@ -130,9 +135,22 @@ def input_gradient(
 
     Returns:
         The objective's tuple, and the gradient of the (summed) loss, `[B, ...]`, or
-        None if the loss does not depend on the images.
+        None if the loss does not depend on the images, or only by an operation for
+        which TensorFlow knows no gradient.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         values = objective(images)
-    return values, tape.gradient(values[0], images)
+    return values, _gradient(tape, values[0], images)
+
+
+def _gradient(tape: tf.GradientTape, of: Any, images: Any, **settings: Any) -> Any:
+    """The tape's gradient, or None if an operation on the way has none."""
+    try:
+        return tape.gradient(of, images, **settings)
+    except LookupError as error:
+        # What TensorFlow raises of an operation that it has no gradient for; a
+        # KeyError or IndexError is a mistake in somebody's program.
+        if type(error) is not LookupError:
+            raise
+        return None

@@ -15,6 +15,8 @@ from keras_free_adv.evaluation.evaluate_robustness import (
     evaluate_robustness,
 )
 from keras_free_adv.evaluation.labelled_batches import LabelledBatches
+from keras_free_adv.labels import check_classes
+from keras_free_adv.logits import logit_view
 from keras_free_adv.training.adversarial_model import AdversarialModel
 
 LOGGED_AS = "val_guard_accuracy"
@@ -129,7 +131,7 @@ class CollapseGuard(keras.callbacks.Callback):
             max_examples=None,
             value_range=attack.value_range,
         )
-        next(iter(batches), None)  # reading checks a minibatch
+        self._check_first_batch(batches, attack)
         order.warn_of_early_monitors(self, [LOGGED_AS])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -196,6 +198,18 @@ class CollapseGuard(keras.callbacks.Callback):
         if known is not None and known.get_config() == derived.get_config():
             return known
         return derived
+
+    def _check_first_batch(self, batches: LabelledBatches, attack: Attack) -> None:
+        """Raises if the first epoch would end in an error, as far as one can tell."""
+        first = next(iter(batches), None)  # reading checks pixels and lengths
+        if first is None:
+            raise ValueError("Argument `data` holds no example. Pass at least one.")
+        images, labels = first
+        attack.check_images(images.shape)
+        if self.model.built:
+            # Only to count the classes: where the logits are, outputs of a trained
+            # model say better.
+            check_classes(labels, logit_view(self.model, True, images).classes)
 
     def _robust_accuracy(self) -> float:
         attack = self._attack_in_use

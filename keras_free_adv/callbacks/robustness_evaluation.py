@@ -25,9 +25,9 @@ class RobustnessEvaluation(keras.callbacks.Callback):
     Args:
         data: (images, labels), or a dataset of such minibatches.
         attacks: an attack, or a list of attacks of different names.
-        every: evaluate after every so many epochs; in between, the last values are
-            logged again, so that the history has an entry for each epoch once there
-            is a first.
+        every: evaluate after every so many epochs; in between, the last values of this
+            `fit` are logged again, so that the history has an entry for each epoch
+            once there is a first.
         prefix: what the names in the logs begin with.
 
     Raises:
@@ -62,7 +62,7 @@ class RobustnessEvaluation(keras.callbacks.Callback):
                 f"Argument `prefix` must be a string. Received: {prefix!r}."
             )
         self.prefix = prefix
-        # What the last evaluation found; a backup keeps it.
+        # What the last evaluation of this `fit` found; a backup keeps it.
         self.last_accuracy: dict[str, float] = {}
 
     @property
@@ -71,7 +71,8 @@ class RobustnessEvaluation(keras.callbacks.Callback):
         return [f"{self.prefix}{attack.name}_accuracy" for attack in self.attacks]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Warns of callbacks that monitor an entry and come too early to see it."""
+        """Begins anew; warns of callbacks that monitor an entry and come too early."""
+        self.last_accuracy = {}
         order.warn_of_early_monitors(self, self.names)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.fab_attack import FABAttack
 from keras_free_adv.evaluation.model_doubts import climbs_cross_entropy, is_random
-from keras_free_adv.evaluation.probe import Probe
+from keras_free_adv.evaluation.probe import Probe, Probes
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
 from keras_free_adv.evaluation.setting_doubts import (
     ROUNDING,
@@ -47,14 +47,14 @@ _MISLED_OR_WRONG_LOSS = (
 
 
 def beaten_by_a_weaker_attack(
-    report: RobustnessReport, attacks: list[Attack], probe: Probe
+    report: RobustnessReport, attacks: list[Attack], probes: Probes
 ) -> list[str]:
     """A black-box or one-step attack that breaks what strong white-box ones leave.
 
     Attacks that see more should find more, at least together; if they do not, the
     gradient misleads.
     """
-    if is_random(probe):  # then luck decides, and a comparison proves nothing
+    if is_random(probes):  # then luck decides, and a comparison proves nothing
         return []
     doubts = []
     for weak in attacks:
@@ -84,10 +84,10 @@ def beaten_by_a_weaker_attack(
 
 
 def beaten_inside_an_ensemble(
-    report: RobustnessReport, attacks: list[Attack], probe: Probe
+    report: RobustnessReport, attacks: list[Attack], probes: Probes
 ) -> list[str]:
     """A black-box part that still finds much after strong white-box ones."""
-    if is_random(probe):
+    if is_random(probes):
         return []
     doubts = []
     for attack in attacks:
@@ -112,10 +112,10 @@ def beaten_inside_an_ensemble(
 
 
 def more_effort_finds_less(
-    report: RobustnessReport, attacks: list[Attack], probe: Probe
+    report: RobustnessReport, attacks: list[Attack], probes: Probes
 ) -> list[str]:
     """More steps, restarts or queries, or a larger epsilon, that raise accuracy."""
-    if is_random(probe):
+    if is_random(probes):
         return []
     doubts = []
     for weaker, stronger in itertools.permutations(attacks, 2):
@@ -141,7 +141,7 @@ def more_effort_finds_less(
 
 
 def something_left_standing(
-    report: RobustnessReport, attacks: list[Attack], probe: Probe
+    report: RobustnessReport, attacks: list[Attack], probes: Probes
 ) -> list[str]:
     """Examples that stand although the ball holds something that fools the model."""
     return [
@@ -150,7 +150,7 @@ def something_left_standing(
         "steps, APGDAttack or SquareAttack. If accuracy stays, look for saturated "
         "outputs or operations without a gradient."
         for attack in attacks
-        if (why := _why_too_accurate(report, attack, probe))
+        if (why := _why_too_accurate(report, attack, probes[attack.name]))
     ]
 
 

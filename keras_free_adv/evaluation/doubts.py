@@ -2,12 +2,12 @@
 
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.evaluation import attack_doubts, model_doubts, setting_doubts
-from keras_free_adv.evaluation.probe import Probe
+from keras_free_adv.evaluation.probe import Probes
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 
 
 def doubts_about(
-    report: RobustnessReport, attacks: list[Attack], probe: Probe
+    report: RobustnessReport, attacks: list[Attack], probes: Probes
 ) -> list[str]:
     """The doubts about a report.
 
@@ -17,7 +17,7 @@ def doubts_about(
     Args:
         report: what the evaluation found.
         attacks: the attacks, as in the report.
-        probe: what was seen of the model.
+        probes: what was seen of the model, in the way of each attack.
 
     Returns:
         One string a doubt, with its numbers, the attacks' names, what it means and
@@ -25,15 +25,15 @@ def doubts_about(
     """
     return [
         *setting_doubts.few_examples(report),
-        *setting_doubts.wrong_pixel_scale(attacks, probe),
+        *setting_doubts.wrong_pixel_scale(attacks, probes),
         *setting_doubts.steps_that_miss_the_ball(attacks),
-        *model_doubts.misread_outputs(report, attacks, probe),
-        *model_doubts.saturated_loss(report, attacks, probe),
-        *model_doubts.no_gradient(attacks, probe),
-        *model_doubts.random_outputs(attacks, probe),
-        *model_doubts.outputs_that_depend_on_the_batch(probe),
-        *attack_doubts.beaten_by_a_weaker_attack(report, attacks, probe),
-        *attack_doubts.beaten_inside_an_ensemble(report, attacks, probe),
-        *attack_doubts.more_effort_finds_less(report, attacks, probe),
-        *attack_doubts.something_left_standing(report, attacks, probe),
+        *model_doubts.misread_outputs(attacks, probes),
+        *model_doubts.saturated_loss(attacks, probes),
+        *model_doubts.no_gradient(attacks, probes),
+        *model_doubts.random_outputs(attacks, probes),
+        *model_doubts.outputs_that_depend_on_the_batch(probes),
+        *attack_doubts.beaten_by_a_weaker_attack(report, attacks, probes),
+        *attack_doubts.beaten_inside_an_ensemble(report, attacks, probes),
+        *attack_doubts.more_effort_finds_less(report, attacks, probes),
+        *attack_doubts.something_left_standing(report, attacks, probes),
     ]

@@ -1,6 +1,5 @@
 """The accuracy of a classifier, natural and under attack."""
 
-import hashlib
 import platform
 import time
 import warnings
@@ -15,12 +14,15 @@ from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.evaluation.doubts import doubts_about
 from keras_free_adv.evaluation.examples import Examples
-from keras_free_adv.evaluation.finished_stages import FinishedStages, Stage
-from keras_free_adv.evaluation.labelled_batches import (
-    DEFAULT_BATCH_SIZE,
-    LabelledBatches,
+from keras_free_adv.evaluation.finished_stages import (
+    FinishedStages,
+    Stage,
+    check_path,
 )
-from keras_free_adv.evaluation.probe import LOOKED_AT, Probe, probe
+from keras_free_adv.evaluation.labelled_batches import LabelledBatches
+from keras_free_adv.evaluation.model_doubts import is_random
+from keras_free_adv.evaluation.model_identity import identity_of, weights_checksum
+from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
 from keras_free_adv.evaluation.progress import Progress
 from keras_free_adv.evaluation.replicas import Replicas
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
@@ -55,12 +57,15 @@ def evaluate_robustness(
             them, which is streamed, once for each attack unless it fits in 2 GiB.
             Images lie in the attacks' `value_range`.
         attacks: an attack, or a list of attacks of different names.
-        batch_size: examples in a minibatch; None for a dataset's own, or 128.
+        batch_size: examples in a minibatch; None for the dataset's own (of its first
+            minibatch), 128 for arrays.
         max_examples: evaluate the first so many examples only.
         verbose: 0 for silence, 1 for a progress bar; "auto" is 1.
         resume: path of a file that keeps each attack's result as soon as it is
             finished (of an `AutoAttack` each part's). The same call after an
-            interruption goes on from there. The attacks need a `seed` then.
+            interruption goes on from there. The attacks need a `seed` then. A file of
+            another model (weights, architecture, dtypes, natural predictions) or of
+            other data is refused.
 
     Returns:
         A `RobustnessReport`.
@@ -84,8 +89,9 @@ def evaluate_robustness(
         raise TypeError(
             f"Argument `model` must be a keras.Model. Received: {type(model).__name__}."
         )
-    validation.one_of("verbose", verbose, ("auto", 0, 1, 2))
+    verbose = validation.one_of("verbose", verbose, ("auto", 0, 1, 2))
     if resume is not None:
+        check_path(resume)
         _check_seeds(attacks)
     batches = LabelledBatches(
         data,
@@ -103,14 +109,19 @@ def evaluate_robustness(
     natural = evaluation.natural(attacks)
     settings = evaluation.settings(batch_size, max_examples)
     evaluation.finished = FinishedStages(
-        resume, settings["model_checksum"], settings["data"]
+        resume,
+        model={} if resume is None else identity_of(model),
+        data=settings["data"],
+        natural=natural.standing,
+        random=is_random(evaluation.probes),
     )
+    natural.standing = evaluation.finished.natural
     stages = {NATURAL: {NATURAL: natural}}
     for attack in attacks:
         stages[attack.name] = evaluation.attack(attack, natural.standing)
     evaluation.progress.close()
     report = _report(stages, attacks, evaluation, settings)
-    report.warnings += doubts_about(report, attacks, evaluation.probe)
+    report.warnings += doubts_about(report, attacks, evaluation.probes)
     for doubt in report.warnings:
         warnings.warn(doubt, stacklevel=2)
     return report
@@ -129,11 +140,11 @@ class _Evaluation:
         self._model = model
         self._examples = examples
         self._replicas = Replicas(model)
-        self._batch_size = batch_size
+        self._batch_size = batch_size or 0  # a dataset's own, once it is read
         self.progress = progress
         self.finished: FinishedStages
         self.views: dict[str, LogitView] = {}
-        self.probe: Probe
+        self.probes: Probes
 
     def natural(self, attacks: list[Attack]) -> Stage:
         """Which examples the model gets right without an attack."""
@@ -143,12 +154,7 @@ class _Evaluation:
         seconds = 0.0
         for _, images, labels in self._examples:
             if not right:
-                self._batch_size = self._batch_size or max(
-                    len(images), DEFAULT_BATCH_SIZE
-                )
-                for attack in attacks:
-                    attack.check_images(images.shape)
-                self.views = {a.name: a.view_of(self._model, images) for a in attacks}
+                self._begin(attacks, images)
             view = self._view(attacks[0])
             check_classes(labels, view.classes)
             all_labels.append(labels)
@@ -161,15 +167,27 @@ class _Evaluation:
             seconds += time.perf_counter() - begin
         if not right:
             raise ValueError("Argument `data` holds no example. Pass at least one.")
-        self.probe = probe(
-            self._model,
-            self._view(attacks[0]),
-            np.concatenate(first_images),
-            np.concatenate(all_labels),
-            attacks[0].graphs,
-        )
+        self._look(attacks, np.concatenate(first_images), np.concatenate(all_labels))
         standing = np.concatenate(right)
         return Stage(standing, seconds, forward=len(standing), backward=0)
+
+    def _begin(self, attacks: list[Attack], images: np.ndarray) -> None:
+        """What the first minibatch decides."""
+        self._batch_size = self._batch_size or len(images)
+        for attack in attacks:
+            attack.check_images(images.shape)
+        self.views = {a.name: a.view_of(self._model, images) for a in attacks}
+
+    def _look(
+        self, attacks: list[Attack], images: np.ndarray, labels: np.ndarray
+    ) -> None:
+        """Looks at the model once in each way that an attack obtains its logits."""
+        graphs = attacks[0].graphs
+        seen = {
+            view: probe(self._model, view, images, labels, graphs)
+            for view in dict.fromkeys(self.views.values())
+        }
+        self.probes = {name: seen[view] for name, view in self.views.items()}
 
     def attack(self, attack: Attack, standing: np.ndarray) -> dict[str, Stage]:
         """The stages of an attack, one for each of its parts."""
@@ -177,10 +195,11 @@ class _Evaluation:
         before: list[dict[str, Any]] = []
         for part in attack.parts():
             # What a part is given depends on the parts before it.
-            settings = {**_settings(part), "after": before}
+            view = self._view(attack)
+            settings = {**_settings(part), "logits": view.source, "after": before}
             stage = self.finished.find(settings)
             if stage is None:
-                stage = self._run(part, self._view(attack), standing)
+                stage = self._run(part, view, standing)
                 self.finished.add(settings, stage)
             else:
                 self.progress.add(self._examples.count)
@@ -195,7 +214,7 @@ class _Evaluation:
             self._model,
             view,
             self._replicas,
-            (self._batch_size or DEFAULT_BATCH_SIZE) * self._replicas.count,
+            self._batch_size * self._replicas.count,
             self.progress.add,
         )
         for ids, images, labels in self._examples:
@@ -210,12 +229,9 @@ class _Evaluation:
         self, batch_size: int | None, max_examples: int | None
     ) -> dict[str, Any]:
         """With what the numbers were measured."""
-        digest = hashlib.sha256()
-        for weight in self._model.get_weights():
-            digest.update(np.ascontiguousarray(weight).data)
         return {
             "model": self._model.name,
-            "model_checksum": digest.hexdigest()[:16],
+            "model_checksum": weights_checksum(self._model),
             "data": {
                 "examples": self._examples.count,
                 "checksum": self._examples.checksum,

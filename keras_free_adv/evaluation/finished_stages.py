@@ -2,14 +2,18 @@
 
 import json
 import pathlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from keras_free_adv.files import write_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# Rounding may move the prediction of an example from one process to the next, of one
+# in a thousand; another model moves more.
+MOVED_BY_ROUNDING = 0.001
 
 
 @dataclass
@@ -34,55 +38,148 @@ class FinishedStages:
 
     Args:
         path: a JSON file, made with the first stage; None keeps nothing.
-        model: what identifies the model's weights.
+        model: what identifies the model.
         data: what identifies the examples and their batches.
+        natural: which examples stand without an attack, `[N]`, bool.
+        random: whether that changes each time one looks, with random numbers.
+
+    Attributes:
+        natural: which examples stood without an attack when the file was begun: the
+            stages in it are about them.
 
     Raises:
         ValueError: the file is damaged, or of another model or other data.
     """
 
-    def __init__(self, path: Any, model: str, data: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Any,
+        *,
+        model: dict[str, Any],
+        data: dict[str, Any],
+        natural: np.ndarray,
+        random: bool = False,
+    ) -> None:
         self._path = None if path is None else pathlib.Path(path)
-        self._header = {"schema_version": SCHEMA_VERSION, "model": model, "data": data}
-        self._stages: dict[str, dict[str, Any]] = {}
+        # In this order: with other data, everything else differs as well.
+        self._header = {"schema_version": SCHEMA_VERSION, "data": data, "model": model}
+        self._stages: dict[str, Stage] = {}
+        self.natural = natural
         if self._path is not None and self._path.exists():
-            self._stages = self._read()
+            self._read(self._path, random)
 
     def find(self, settings: dict[str, Any]) -> Stage | None:
         """The finished stage of an attack with these settings, or None."""
-        found = self._stages.get(_key(settings))
-        if found is None:
-            return None
-        standing = np.array([bit == "1" for bit in found["standing"]])
-        return Stage(**{**found, "standing": standing})
+        return self._stages.get(_key(settings))
 
     def add(self, settings: dict[str, Any], stage: Stage) -> None:
         """Keeps a stage; the file is whole at every moment."""
-        bits = "".join("1" if stands else "0" for stands in stage.standing)
-        self._stages[_key(settings)] = {**asdict(stage), "standing": bits}
+        self._stages[_key(settings)] = stage
         if self._path is not None:
+            stages = {key: _to_dict(stage) for key, stage in self._stages.items()}
+            everything = {
+                **self._header,
+                "natural": _to_bits(self.natural),
+                "stages": stages,
+            }
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self._path, json.dumps({**self._header, "stages": self._stages}))
+            write_text(self._path, json.dumps(everything))
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, path: pathlib.Path, random: bool) -> None:
         try:
-            read = json.loads(self._path.read_text())  # type: ignore[union-attr]
-            header = {name: read[name] for name in self._header}
-            stages = read["stages"]
-        except (ValueError, KeyError, TypeError) as error:
+            read = json.loads(path.read_text())
+            self._check_header(path, read)
+            natural = _from_bits(read["natural"], len(self.natural))
+            self._stages = {
+                key: _from_dict(stage, len(natural))
+                for key, stage in read["stages"].items()
+            }
+        except _DAMAGED as error:
             raise ValueError(
                 f"Argument `resume` names a file that is no interrupted evaluation: "
-                f"{self._path} ({type(error).__name__}: {error}). Delete it, or pass "
-                "another path."
+                f"{path} ({type(error).__name__}: {error}). Delete it, or pass another "
+                "path."
             ) from error
+        self._check_natural(path, natural, random)
+        self.natural = natural
+
+    def _check_header(self, path: pathlib.Path, read: dict[str, Any]) -> None:
         for part, mine in self._header.items():
-            if header[part] != mine:
+            if read[part] != mine:
+                its, mine, other = _apart(read[part], mine)
                 raise ValueError(
-                    f"Argument `resume` names an evaluation of another {part}: "
-                    f"{self._path} has {header[part]!r}, now it is {mine!r}. Pass "
-                    "another path, or delete the file to begin anew."
+                    f"Argument `resume` names an evaluation of another {part}{other}: "
+                    f"{path} has {its!r}, now it is {mine!r}. {_REMEDY}"
                 )
-        return stages
+
+    def _check_natural(
+        self, path: pathlib.Path, natural: np.ndarray, random: bool
+    ) -> None:
+        moved = int((natural != self.natural).sum())
+        if not random and moved > MOVED_BY_ROUNDING * len(natural):
+            raise ValueError(
+                "Argument `resume` names an evaluation of another model (other "
+                f"predictions): without an attack, {moved} of {len(natural)} examples "
+                f"that were right in {path} are wrong now, or the reverse. {_REMEDY}"
+            )
+
+
+# What reading a file raises that another program wrote, or half of one.
+_DAMAGED = (
+    KeyError,
+    TypeError,
+    AttributeError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+)
+_REMEDY = "Pass another path, or delete the file to begin anew."
+
+
+def check_path(path: Any) -> None:
+    """Raises if `resume` can be no file, before any work."""
+    try:
+        folder = pathlib.Path(path).is_dir()
+    except TypeError:
+        raise TypeError(
+            f"Argument `resume` must be the path of a file, or None. Received: "
+            f"resume={path!r}."
+        ) from None
+    if folder:
+        raise ValueError(
+            "Argument `resume` must be the path of a file. Received: "
+            f"resume={str(path)!r}, which is a folder. Pass a file in it, such as "
+            f"{str(pathlib.Path(path) / 'evaluation.json')!r}."
+        )
+
+
+def _apart(its: Any, mine: Any) -> tuple[Any, Any, str]:
+    """What differs between two parts of a header, and its names in brackets."""
+    if not isinstance(its, dict) or not isinstance(mine, dict):
+        return its, mine, ""
+    names = [name for name in {**its, **mine} if its.get(name) != mine.get(name)]
+    return (
+        {name: its.get(name) for name in names},
+        {name: mine.get(name) for name in names},
+        f" (other {', '.join(names)})",
+    )
+
+
+def _to_dict(stage: Stage) -> dict[str, Any]:
+    return {**vars(stage), "standing": _to_bits(stage.standing)}
+
+
+def _from_dict(read: dict[str, Any], examples: int) -> Stage:
+    return Stage(**{**read, "standing": _from_bits(read["standing"], examples)})
+
+
+def _to_bits(standing: np.ndarray) -> str:
+    return "".join("1" if stands else "0" for stands in standing)
+
+
+def _from_bits(bits: str, examples: int) -> np.ndarray:
+    if len(bits) != examples or set(bits) - {"0", "1"}:
+        raise TypeError(f"{bits[:20]!r} must be {examples} times 0 or 1")
+    return np.array([bit == "1" for bit in bits], bool)
 
 
 def _key(settings: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_free_adv import losses
-from keras_free_adv.attacks.compiled_attack import FLOAT16_GRADIENT_SCALE
+from keras_free_adv.attacks.half_precision import gradient_scale
 from keras_free_adv.attacks.target import Target
 from keras_free_adv.logits import LogitView, call_in_inference_mode
 from keras_free_adv.model_cache import ModelCache
@@ -65,7 +65,7 @@ def _gradient(
 ) -> np.ndarray:
     """The input gradient of each image's loss, as the attacks see it, `[B, D]`."""
     model_of: Callable[[], Any] = weakref.ref(model)
-    float16 = model.compute_dtype == "float16"
+    scale = gradient_scale(model)
 
     def gradient(images: Any, classes: Any) -> Any:
         target = Target(
@@ -73,7 +73,7 @@ def _gradient(
             view=view,
             labels=classes,
             given_labels=classes,
-            gradient_scale=FLOAT16_GRADIENT_SCALE if float16 else 1.0,
+            gradient_scale=scale,
             without_gradient="zero",
         )
         return target.gradient(
@@ -81,20 +81,17 @@ def _gradient(
         )[1]
 
     spec = tf.TensorSpec((None,) + images.shape[1:], tf.float32)
-    try:
-        # A graph that is called as such is no retracing to warn of.
-        graph = graphs.get(
-            model,
-            (loss, view, images.shape[1:]),
-            lambda: tf.function(
-                gradient,
-                input_signature=[spec, tf.TensorSpec((None,), tf.int32)],
-                autograph=False,
-            ).get_concrete_function(),
-        )
-        found = graph(tf.constant(images), tf.constant(classes, tf.int32)).numpy()
-    except LookupError:  # an operation for which TensorFlow knows no gradient
-        found = np.zeros_like(images)
+    # A graph that is called as such is no retracing to warn of.
+    graph = graphs.get(
+        model,
+        (loss, view, images.shape[1:]),
+        lambda: tf.function(
+            gradient,
+            input_signature=[spec, tf.TensorSpec((None,), tf.int32)],
+            autograph=False,
+        ).get_concrete_function(),
+    )
+    found = graph(tf.constant(images), tf.constant(classes, tf.int32)).numpy()
     return found.reshape(len(images), -1)
 
 

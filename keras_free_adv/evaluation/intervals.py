@@ -55,3 +55,25 @@ def paired_difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float,
     center = (b_plus - c_plus) / n_plus
     spread = math.sqrt(b_plus + c_plus - (b_plus - c_plus) ** 2 / n_plus) / n_plus
     return (b - c) / n, center - Z_95 * spread, center + Z_95 * spread
+
+
+def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
+    """The p-value of "both are right equally often", on the same examples.
+
+    McNemar's test (1947), exact and two-sided: of the examples on which they differ,
+    each is as likely to be right in `one` only as in `other` only.
+
+    Args:
+        one: whether each example is right, `[N]`, bool.
+        other: the same, of the other.
+
+    Example:
+    >>> right = np.array([True] * 8 + [False] * 2)
+    >>> mcnemar(right, np.zeros(10, bool))
+    0.0078125
+    """
+    b, c = int((one & ~other).sum()), int((other & ~one).sum())
+    differ = b + c
+    tail = sum(math.comb(differ, k) for k in range(min(b, c) + 1))
+    # Whole numbers: a quotient of floats would overflow with some thousand examples.
+    return min(1.0, 2 * tail / 2**differ)

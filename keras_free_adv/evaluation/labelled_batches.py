@@ -21,7 +21,7 @@ class LabelledBatches:
     Args:
         data: (images, labels) arrays or tensors, a tf.data.Dataset or PyDataset of
             minibatches (images, labels[, sample_weight]).
-        batch_size: examples in a minibatch; None for a dataset's own, or 128.
+        batch_size: examples in a minibatch; None for a dataset's own, 128 of arrays.
         max_examples: stop after so many examples; None for all.
         value_range: lowest and highest pixel value, for the check of each batch.
     """
@@ -80,6 +80,7 @@ class LabelledBatches:
                     "Argument `data` must be finite. Received: an infinite dataset. "
                     "Pass max_examples=n, or data.take(n)."
                 )
+            _check_spec(data.element_spec)
             if self._batch_size:
                 data = data.rebatch(self._batch_size)
             return lambda: (_pair(item) for item in data.as_numpy_iterator()), None
@@ -108,11 +109,31 @@ class LabelledBatches:
         )
 
 
-def _check_batched(images: np.ndarray, labels: np.ndarray) -> None:
-    if labels.ndim == 0 or images.ndim == 0:
+def _check_batched(images: Any, labels: Any) -> None:
+    """Raises if images or labels (arrays, or their specs) have no batch axis."""
+    if 0 in (len(images.shape), len(labels.shape)):
         raise ValueError(
             "Argument `data` must hold minibatches. Received: a single image of shape "
-            f"{images.shape} with the label {labels!r}. Call dataset.batch(n)."
+            f"{tuple(images.shape)} with a label of shape {tuple(labels.shape)}. Call "
+            "dataset.batch(n)."
+        )
+
+
+def _check_spec(spec: Any) -> None:
+    """The same of what a dataset says that it holds, before it is read."""
+    if not isinstance(spec, (tuple, list)) or len(spec) < 2:
+        return  # which reading it refuses
+    unknown = tf.TensorShape(None)
+    shapes = [getattr(part, "shape", unknown) for part in spec[:2]]
+    if any(shape.rank is None for shape in shapes):
+        return
+    _check_batched(*spec[:2])
+    images, labels = (shape[0] for shape in shapes)
+    if None not in (images, labels) and images != labels:
+        raise ValueError(
+            "Argument `data` must hold minibatches, of as many labels as images. "
+            f"Received: {images} images and {labels} labels in each. If these are one "
+            "image and its one-hot label, call dataset.batch(n)."
         )
 
 

@@ -3,8 +3,7 @@
 import keras
 
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.evaluation.probe import Probe
-from keras_free_adv.evaluation.robustness_report import RobustnessReport
+from keras_free_adv.evaluation.probe import Probe, Probes
 from keras_free_adv.logits import LOGITS, PROBABILITIES
 
 # What happens on a larger share of the images looked at, and on so many of them at
@@ -15,36 +14,55 @@ LEAST = 3
 SLACK = 0.01
 
 
-def misread_outputs(
-    report: RobustnessReport, attacks: list[Attack], probe: Probe
-) -> list[str]:
+def misread_outputs(attacks: list[Attack], probes: Probes) -> list[str]:
     """Probabilities attacked as logits, or logits as probabilities."""
-    names = _names([a for a in attacks if _reads_like(probe, report, a)])
+    return [
+        f"{_names(alike)}: the outputs are read as {why}"
+        for alike, probe in _read_alike(attacks, probes)
+        if (why := _why_misread(probe))
+    ]
+
+
+def _why_misread(probe: Probe) -> str | None:
+    """As what the outputs are misread, and what to do, if they are."""
     low, high = probe.lowest_output, probe.highest_output
-    if probe.source == LOGITS and probe.shares:
-        return [
-            f"{names}: the outputs are read as logits, but they lie between {low:.3g} "
-            f"and {high:.3g} with the sum 1: they are probabilities, whose gradient "
-            "vanishes, so that accuracy under attack is overestimated. Pass "
-            "from_logits='auto', or a model that returns logits."
-        ]
+    remedy = "Pass from_logits='auto', or a model that returns logits."
+    if probe.ignored == "Sigmoid":
+        return (
+            "logits, but they are those of a final sigmoid: probabilities, none of "
+            "which is below zero, so that every image counts as class 1, and natural "
+            f"accuracy is wrong, too. {remedy}"
+        )
+    if probe.source == LOGITS and (probe.ignored or probe.shares):
+        found = (
+            "they are those of a final softmax"
+            if probe.ignored
+            else f"they lie between {low:.3g} and {high:.3g} with the sum 1"
+        )
+        return (
+            f"logits, but {found}: they are probabilities, whose gradient vanishes, so "
+            f"that accuracy under attack is overestimated. {remedy}"
+        )
     if probe.source == PROBABILITIES and (low < -SLACK or high > 1 + SLACK):
-        return [
-            f"{names}: the outputs are read as probabilities, but they lie between "
-            f"{low:.3g} and {high:.3g}, and the attack cannot climb their logarithm. "
-            "Pass from_logits=True."
-        ]
-    return []
+        return (
+            f"probabilities, but they lie between {low:.3g} and {high:.3g}, and the "
+            "attack cannot climb their logarithm. Pass from_logits=True."
+        )
+    return None
 
 
-def saturated_loss(
-    report: RobustnessReport, attacks: list[Attack], probe: Probe
-) -> list[str]:
+def saturated_loss(attacks: list[Attack], probes: Probes) -> list[str]:
     """A loss that is constant in floating point, around images the model is sure of."""
-    misread = probe.source == LOGITS and probe.shares  # which has its own doubt
-    if misread or not _many(probe.saturated, probe.correct):
-        return []
-    alike = [attack for attack in attacks if _reads_like(probe, report, attack)]
+    return [
+        doubt
+        for alike, probe in _read_alike(attacks, probes)
+        # What is misread has its own doubt.
+        if not _why_misread(probe) and _many(probe.saturated, probe.correct)
+        for doubt in _of_saturation(alike, probe)
+    ]
+
+
+def _of_saturation(alike: list[Attack], probe: Probe) -> list[str]:
     found = _share(probe.saturated, probe.correct) + " correctly classified images"
     if probe.source == PROBABILITIES:
         blind = [a for a in alike if _uses_gradients(a)]
@@ -74,11 +92,8 @@ def saturated_loss(
     ]
 
 
-def no_gradient(attacks: list[Attack], probe: Probe) -> list[str]:
+def no_gradient(attacks: list[Attack], probes: Probes) -> list[str]:
     """Input gradients that are zero or not finite, whatever the loss."""
-    blind = [attack for attack in attacks if _uses_gradients(attack)]
-    if not blind or not _many(probe.without_gradient, probe.correct):
-        return []
     return [
         f"{_names(blind)}: on {_share(probe.without_gradient, probe.correct)} "
         "correctly classified images the input gradient is exactly zero or not finite, "
@@ -86,14 +101,18 @@ def no_gradient(attacks: list[Attack], probe: Probe) -> list[str]:
         "a saturated activation) has none. An attack that follows it says nothing. Use "
         "SquareAttack, or give that operation a differentiable stand-in (BPDA, Athalye "
         "et al. 2018)."
+        for alike, probe in _read_alike(attacks, probes)
+        if _many(probe.without_gradient, probe.correct)
+        and (blind := [attack for attack in alike if _uses_gradients(attack)])
     ]
 
 
-def random_outputs(attacks: list[Attack], probe: Probe) -> list[str]:
+def random_outputs(attacks: list[Attack], probes: Probes) -> list[str]:
     """A forward pass that draws random numbers."""
     trusting = [a for a in attacks if not _averages_gradients(a)]
-    if not trusting or not is_random(probe):
+    if not trusting or not is_random(probes):
         return []
+    probe = max(probes.values(), key=lambda probe: probe.random)
     return [
         f"{_names(trusting)}: the outputs for {_share(probe.random, probe.images)} "
         "images change from one forward pass to the next: the model draws random "
@@ -103,10 +122,11 @@ def random_outputs(attacks: list[Attack], probe: Probe) -> list[str]:
     ]
 
 
-def outputs_that_depend_on_the_batch(probe: Probe) -> list[str]:
+def outputs_that_depend_on_the_batch(probes: Probes) -> list[str]:
     """Predictions that change with the other images of a minibatch."""
+    probe = max(probes.values(), key=lambda probe: probe.changed_by_batch)
     # A random model changes in another batch, too, and that proves nothing.
-    if is_random(probe) or not _many(probe.changed_by_batch, probe.moved):
+    if is_random(probes) or not _many(probe.changed_by_batch, probe.moved):
         return []
     return [
         f"The outputs for {_share(probe.changed_by_batch, probe.moved)} images change "
@@ -117,9 +137,9 @@ def outputs_that_depend_on_the_batch(probe: Probe) -> list[str]:
     ]
 
 
-def is_random(probe: Probe) -> bool:
+def is_random(probes: Probes) -> bool:
     """Whether the model's outputs change from pass to pass."""
-    return _many(probe.random, probe.images)
+    return any(_many(probe.random, probe.images) for probe in probes.values())
 
 
 def _many(count: int, of: int) -> bool:
@@ -134,9 +154,15 @@ def _names(attacks: list[Attack]) -> str:
     return ", ".join(attack.name for attack in attacks)
 
 
-def _reads_like(probe: Probe, report: RobustnessReport, attack: Attack) -> bool:
-    """Whether an attack obtains the logits in the way that was looked at."""
-    return report.threat_models[attack.name]["logits"] == probe.source
+def _read_alike(
+    attacks: list[Attack], probes: Probes
+) -> list[tuple[list[Attack], Probe]]:
+    """The attacks that obtain the logits in one way, and what was seen in that way."""
+    distinct = {id(probes[attack.name]): probes[attack.name] for attack in attacks}
+    return [
+        ([attack for attack in attacks if probes[attack.name] is probe], probe)
+        for probe in distinct.values()
+    ]
 
 
 def _uses_gradients(attack: Attack) -> bool:

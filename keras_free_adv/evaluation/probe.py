@@ -2,7 +2,7 @@
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_free_adv.attacks.half_precision import compute_dtypes
 from keras_free_adv.evaluation.input_gradients import saturated_and_flat
 from keras_free_adv.labels import class_numbers
 from keras_free_adv.logits import (
@@ -46,6 +47,7 @@ class Probe:
 
     Attributes:
         source: how the logits were obtained; see `LogitView`.
+        ignored: the final operation whose outputs are taken for logits; the same.
         shape: of an image.
         lowest_pixel: of the images looked at.
         highest_pixel: the same.
@@ -71,6 +73,7 @@ class Probe:
     highest_pixel: float
     most_frequent: float
     images: int
+    ignored: str | None = None
     predicted_classes: int = 0
     lowest_output: float = float("nan")
     highest_output: float = float("nan")
@@ -81,6 +84,11 @@ class Probe:
     correct: int = 0
     saturated: int = 0
     without_gradient: int = 0
+
+
+# Each attack's name to what was seen of the model, its logits obtained as the attack
+# obtains them.
+Probes = dict[str, Probe]
 
 
 def probe(
@@ -110,6 +118,7 @@ def probe(
     classes = np.asarray(class_numbers(labels))
     data: dict[str, Any] = {
         "source": view.source,
+        "ignored": view.ignored,
         "shape": images.shape[1:],
         "lowest_pixel": float(images.min()),
         "highest_pixel": float(images.max()),
@@ -124,7 +133,8 @@ def probe(
         classes = classes[: len(images)]
         found.update(_of_outputs(view, logits, outputs))
         found.update(_of_repeats(model, view, images, forward))
-        right = logits.argmax(-1) == classes
+        # An image that comes out as NaN is no class, as for the attacks.
+        right = (logits.argmax(-1) == classes) & ~np.isnan(logits).any(-1)
         certain = found["shares"] & (_probability_of(classes, outputs) == 1.0)
         saturated, flat = saturated_and_flat(
             model, view, images[right], classes[right], logits[right], graphs
@@ -208,16 +218,8 @@ def _tolerance(model: keras.Model) -> float:
     if tf.config.list_physical_devices("GPU"):
         enabled = tf.config.experimental.tensor_float_32_execution_enabled()
         exact = TENSOR_FLOAT_32_ROUNDING if enabled else 0.0
-    rounding = max(ROUNDING.get(dtype, exact) for dtype in _compute_dtypes(model))
+    rounding = max(ROUNDING.get(dtype, exact) for dtype in compute_dtypes(model))
     return max(ROUNDINGS * rounding, LEAST_TOLERANCE)
-
-
-def _compute_dtypes(layer: Any) -> Iterator[str]:
-    """Those of a layer and, of a model, of the layers in it."""
-    yield layer.compute_dtype
-    if isinstance(layer, keras.Model):
-        for inner in layer.layers:
-            yield from _compute_dtypes(inner)
 
 
 def _are_shares(outputs: np.ndarray, view: LogitView) -> bool:

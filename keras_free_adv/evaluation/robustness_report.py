@@ -9,11 +9,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_free_adv.evaluation.intervals import binomial_interval, paired_difference
+from keras_free_adv.evaluation.intervals import (
+    binomial_interval,
+    mcnemar,
+    paired_difference,
+)
 from keras_free_adv.evaluation.published_figures import SOURCE
 
 SCHEMA_VERSION = 2
 NATURAL = "natural"
+# In which the same attack may differ from model to model: what it is called, its draws,
+# and how the logits are found.
+_FREE_TO_DIFFER = ("name", "seed", "logits", "from_logits")
 
 
 @dataclass
@@ -81,7 +88,7 @@ class RobustnessReport:
     def difference(
         self, other: "RobustnessReport", name: str = NATURAL
     ) -> tuple[float, float, float]:
-        """How much more accurate this model is than another's, on the same examples.
+        """How much more accurate this model is than another, on the same examples.
 
         Args:
             other: the report of another model on the same data.
@@ -92,8 +99,41 @@ class RobustnessReport:
             warning says so if the examples are too few to tell it from none.
 
         Raises:
-            ValueError: a report lacks `name`, or they are of different examples.
+            ValueError: a report lacks `name`, or they are of different examples or
+                attacks.
         """
+        one, two = self._paired(other, name)
+        found, low, high = paired_difference(one, two)
+        if low <= 0 <= high:
+            warnings.warn(
+                f"{name}: a difference of {found:+.2%} (95% interval {low:+.2%} to "
+                f"{high:+.2%}) on {self.examples} examples is too small to claim. "
+                "Evaluate more examples.",
+                stacklevel=2,
+            )
+        return found, low, high
+
+    def p_value(self, other: "RobustnessReport", name: str = NATURAL) -> float:
+        """Whether two models differ at all, on the same examples: McNemar's test.
+
+        Args:
+            other: the report of another model on the same data.
+            name: "natural", or the name of an attack of both.
+
+        Returns:
+            The probability of a difference as large as this, or larger, between models
+            that are equally accurate; exact and two-sided.
+
+        Raises:
+            ValueError: a report lacks `name`, or they are of different examples or
+                attacks.
+        """
+        return mcnemar(*self._paired(other, name))
+
+    def _paired(
+        self, other: "RobustnessReport", name: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Both results for the same examples."""
         for report in (self, other):
             if name not in report.robust:
                 raise ValueError(
@@ -107,15 +147,13 @@ class RobustnessReport:
                 "Argument `other` must be a report on the same examples. Received: "
                 "one on other data. Evaluate both models on the same."
             )
-        found, low, high = paired_difference(self.robust[name], other.robust[name])
-        if low <= 0 <= high:
-            warnings.warn(
-                f"{name}: a difference of {found:+.2%} (95% interval {low:+.2%} to "
-                f"{high:+.2%}) on {self.examples} examples is too small to claim. "
-                "Evaluate more examples.",
-                stacklevel=2,
-            )
-        return found, low, high
+        _check_same_attack(self._threat_model(name), other._threat_model(name), name)
+        return self.robust[name], other.robust[name]
+
+    def _threat_model(self, name: str) -> dict[str, Any]:
+        """What an attack must share with another to be compared, as JSON holds it."""
+        settings = self.threat_models.get(name, {})
+        return _without_free(json.loads(json.dumps(settings)))
 
     def __str__(self) -> str:
         return self.to_text()
@@ -189,21 +227,28 @@ class RobustnessReport:
         try:
             read = json.loads(text)
             version = read.pop("schema_version")
+            if version == SCHEMA_VERSION:
+                return cls._from_dict(read)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(
                 "Argument `text` must be a report as `to_json` writes it. Received: "
                 f"{text[:40]!r}... ({type(error).__name__}: {error})."
             ) from error
-        if version != SCHEMA_VERSION:
-            raise ValueError(
-                f"Argument `text` must be a report of schema version {SCHEMA_VERSION}. "
-                f"Received: version {version!r}. Read it with the release that wrote "
-                "it."
-            )
-        for derived in ("examples", "intervals"):
-            del read[derived]
-        robust = {name: np.array(array) for name, array in read["robust"].items()}
-        return cls(**{"seconds": {}, **read, "robust": robust})
+        raise ValueError(
+            f"Argument `text` must be a report of schema version {SCHEMA_VERSION}. "
+            f"Received: version {version!r}. Read it with the release that wrote it."
+        )
+
+    @classmethod
+    def _from_dict(cls, read: dict[str, Any]) -> "RobustnessReport":
+        """Makes the report from `to_dict()`, without the version."""
+        fields = {k: v for k, v in read.items() if k not in ("examples", "intervals")}
+        robust = {
+            name: np.array(stands, bool) for name, stands in fields["robust"].items()
+        }
+        if NATURAL not in robust or fields["accuracy"].keys() != robust.keys():
+            raise KeyError(NATURAL)
+        return cls(**{"seconds": {}, **fields, "robust": robust})
 
     def _small_print(self) -> str:
         return f"{self.examples} examples; 95% binomial intervals"
@@ -250,3 +295,30 @@ class RobustnessReport:
             f"{sum(self.seconds.values()):.1f}",
             *(f"{total:,}" for total in totals),
         ]
+
+
+def _without_free(settings: Any) -> Any:
+    """An attack's settings, and those of its parts, without what may differ."""
+    if isinstance(settings, dict):
+        return {
+            name: _without_free(value)
+            for name, value in settings.items()
+            if name not in _FREE_TO_DIFFER
+        }
+    if isinstance(settings, list):
+        return [_without_free(value) for value in settings]
+    return settings
+
+
+def _check_same_attack(one: dict[str, Any], other: dict[str, Any], name: str) -> None:
+    apart = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    if apart:
+        here, there = (
+            ", ".join(f"{key}={settings.get(key)!r}" for key in apart)
+            for settings in (one, other)
+        )
+        raise ValueError(
+            f"Argument `other` must be a report on the same attack. Received: {name!r} "
+            f"with {here} in this report and {there} in the other. Evaluate both "
+            "models under the same attack."
+        )

@@ -1,7 +1,7 @@
 """Doubts about the settings of an evaluation: examples, pixel scale, steps."""
 
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.evaluation.probe import Probe
+from keras_free_adv.evaluation.probe import Probes
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 
 # An accuracy that is known less well than this is said to be.
@@ -27,8 +27,9 @@ def few_examples(report: RobustnessReport) -> list[str]:
     ]
 
 
-def wrong_pixel_scale(attacks: list[Attack], probe: Probe) -> list[str]:
+def wrong_pixel_scale(attacks: list[Attack], probes: Probes) -> list[str]:
     """Images, or an epsilon, on another scale than `value_range`."""
+    probe = probes[attacks[0].name]  # the images are the same in all
     low, high = attacks[0].value_range
     width = high - low
     used = (probe.highest_pixel - probe.lowest_pixel) / width

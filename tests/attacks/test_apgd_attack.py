@@ -435,6 +435,29 @@ def test_gradient_samples_are_averaged():
     assert sixteen == pytest.approx(one / 4, rel=0.2)
 
 
+@pytest.mark.parametrize(
+    ("leads", "fooled"), [((-3.0, -2.0, 0.5), True), ((3.0, 2.0, -0.5), False)]
+)
+def test_the_last_draw_says_whether_it_is_fooled(leads, fooled):
+    """As in the authors' program; the mean of three would say the opposite."""
+    left = iter(leads)
+
+    def draw(images, training):
+        ahead = 0.0 * images + next(left)
+        return tf.concat([tf.zeros_like(images), ahead], -1)
+
+    attack = APGDAttack(0.5, seed=0, gradient_samples=3)
+    target = target_of(draw, np.array([0]), 2)
+    image, zeros = tf.constant([[0.5]]), tf.zeros((1,), tf.int32)
+    keys = random_numbers.keys_of_examples(0, np.arange(1), 0)
+    state = attack.start(target, image, keys, zeros)
+    state, seen = attack.step(target, image, state, zeros)
+    assert bool(seen.fooled[0]) == fooled
+    each = np.log1p(np.exp(leads))  # the cross-entropy of class 0
+    np.testing.assert_allclose(seen.loss, each[-1:], rtol=1e-6)
+    np.testing.assert_allclose(state.loss, [each.mean()], rtol=1e-6)  # is climbed
+
+
 def test_a_gradient_sample_is_a_forward_and_a_backward_pass():
     counter = CountPasses()
     model = keras.Sequential([keras.Input((4,)), counter, layers.Dense(3)])

@@ -59,6 +59,21 @@ def test_targeted_attack_reaches_the_class_it_names():
     np.testing.assert_array_equal(np.argmax(adversarial, 1), [1, 2])
 
 
+def test_a_targeted_attack_climbs_the_margin_of_the_class_by_hand():
+    """The logits are the pixels: class 1 is 0.05 behind class 0, which is ahead."""
+    network = linear_model(np.eye(3))
+    images = np.float32([[0.5, 0.45, 0.4]])
+    settings = {"loss": "cw_margin", "targeted": True, "random_start": False}
+    short = PGDAttack(0.02, steps=1, step_size=0.02, **settings)
+    np.testing.assert_allclose(
+        short(images, np.array([1]), model=network), [[0.48, 0.47, 0.4]], atol=1e-6
+    )
+    long = PGDAttack(0.2, steps=10, **settings)
+    for label in (1, 2):
+        found = long(images, np.array([label]), model=network)
+        assert np.argmax(found) == label
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @settings(max_examples=25, deadline=None)
 @given(
@@ -321,10 +336,15 @@ def test_a_model_without_an_input_gradient_is_refused():
         PGDAttack(0.1, steps=2)(images, labels, model=network)
 
 
-def test_small_gradients_do_not_vanish_in_a_float16_model():
-    """The gradient, 4.5e-5 (of the softmax) x 2**-12, is below float16's 6e-8."""
-    keras.config.set_dtype_policy("mixed_float16")
-    network = linear_model(np.eye(2) * 2.0**-12)
+@pytest.mark.parametrize("of", ["model", "layer"])
+def test_small_gradients_do_not_vanish_in_a_float16_model(of):
+    """The gradient, 4.5e-5 (of the softmax) x 2**-12, is below float16's 6e-8.
+
+    A model that is loaded from a file has float16 in its layers only.
+    """
+    keras.config.set_dtype_policy("mixed_float16" if of == "model" else "float32")
+    network = linear_model(np.eye(2) * 2.0**-12, dtype="mixed_float16")
+    assert network.compute_dtype == ("float16" if of == "model" else "float32")
     images = np.float32([[40960, 0]])  # logits 10 and 0
     attack = PGDAttack(
         4096, steps=1, random_start=False, value_range=(0, 65504), keep="last"

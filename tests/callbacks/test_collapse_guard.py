@@ -345,6 +345,21 @@ def test_an_error_of_the_evaluation_is_not_hidden():
         train([0.9], guard)
 
 
+@pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
+def test_of_a_model_that_is_not_built_the_first_epoch_tells():
+    """As it has no classes yet to check the labels against."""
+    network = keras.Sequential([keras.layers.Dense(2)])
+    network.compile("sgd", from_logits())
+    attack = PGDAttack(EPSILON, steps=1)
+    history = network.fit(
+        IMAGES,
+        LABELS,
+        callbacks=[CollapseGuard((IMAGES, LABELS), attack=attack)],
+        verbose=0,
+    )
+    assert len(history.history[KEY]) == 1
+
+
 def test_a_callback_that_never_saw_the_beginning_says_so():
     with pytest.raises(RuntimeError, match="must see the beginning of training"):
         toy_guard().on_epoch_end(0, {})

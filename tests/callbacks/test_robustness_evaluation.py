@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_free_adv import (
+    BackupAndRestore,
     FreeAdversarialModel,
     PGDAttack,
     RobustnessEvaluation,
@@ -49,6 +50,48 @@ def test_every_so_many_epochs_and_a_prefix():
     assert len(history.history["robust_pgd1_accuracy"]) == 4
     assert calls[0] == {}
     assert calls[1] == calls[2]
+
+
+KEY = "val_pgd1_accuracy"
+
+
+def fit_with(robust, *more, epochs):
+    images, labels = robust.data
+    model = small_network()
+    model.compile(keras.optimizers.SGD(0.5), from_logits())
+    return model.fit(
+        images, labels, epochs=epochs, callbacks=[robust, *more], verbose=0
+    ).history
+
+
+def every_second_epoch():
+    return RobustnessEvaluation(small_images(16), PGDAttack(0.05, steps=1), every=2)
+
+
+def test_a_second_fit_does_not_log_what_the_first_one_found():
+    robust = every_second_epoch()
+    assert KEY in fit_with(robust, epochs=2)
+    assert KEY not in fit_with(robust, epochs=1)
+    assert robust.last_accuracy == {}
+
+
+def test_a_fit_that_goes_on_from_a_backup_logs_what_it_had_found(tmp_path):
+    """Interrupted between two evaluations: after the second epoch, at the third."""
+
+    class Interrupted(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    backup = BackupAndRestore(tmp_path / "backup")
+    first = every_second_epoch()
+    with pytest.raises(KeyboardInterrupt):
+        fit_with(first, Interrupted(), backup, epochs=3)
+    continued = fit_with(
+        every_second_epoch(), keras.callbacks.Callback(), backup, epochs=3
+    )
+    assert len(continued["loss"]) == 3
+    assert continued[KEY] == [first.last_accuracy[KEY]] * 2
 
 
 def test_a_checkpoint_that_comes_after_can_monitor_it(tmp_path):

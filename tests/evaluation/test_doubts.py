@@ -19,6 +19,7 @@ from keras_free_adv import (
 )
 from keras_free_adv.evaluation.doubts import doubts_about
 from keras_free_adv.evaluation.probe import Probe
+from tests.attacks.test_pgd_attack import linear_model
 
 layers = keras.layers
 SHAPE = (8, 8, 1)
@@ -224,6 +225,49 @@ def test_probabilities_read_as_logits_and_logits_read_as_probabilities(undefende
     )
 
 
+both_orders = pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
+
+
+def of_misreading(found):
+    return [doubt for doubt in found if "the outputs are read as" in doubt]
+
+
+@both_orders
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_outputs_that_one_of_the_attacks_misreads(undefended, order):
+    softmax, data = defended(undefended, after=layers.Softmax())
+    attacks = [pgd(), pgd(name="misled", from_logits=True), square()]
+    assert_says(
+        of_misreading(doubts(softmax, data, attacks[::order])),
+        "^misled: the outputs are read as logits, but they are .* of a final softmax",
+    )
+    attacks = [pgd(), pgd(name="misled", from_logits=False)]
+    assert_says(
+        of_misreading(doubts(undefended[0], data, attacks[::order])),
+        "^misled: the outputs are read as probabilities, but they lie between -",
+    )
+
+
+@both_orders
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_one_sigmoid_unit_that_one_of_the_attacks_misreads(order):
+    """As a logit, a probability is always on the side of class 1."""
+    unit = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            layers.Flatten(),
+            *linear_model([[1.0], [-1.0]] * 8, activation="sigmoid").layers,
+        ]
+    )
+    images = np.random.default_rng(0).uniform(0, 1, (400, 4, 4, 1)).astype("float32")
+    labels = (unit(images).numpy()[:, 0] > 0.5).astype(int)
+    attacks = [pgd(), pgd(name="misled", from_logits=True)]
+    assert_says(
+        of_misreading(doubts(unit, (images, labels), attacks[::order])),
+        "^misled: the outputs are read as logits, .* final sigmoid.*from_logits='auto'",
+    )
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_predictions_that_depend_on_the_rest_of_the_batch(undefended):
     model, data = defended(undefended, before=Call(without_batch_mean))
@@ -363,7 +407,8 @@ def said(attacks, broken, examples=1000, probe=HONEST, stages=None, **changes):
         threat_models={attack.name: {"logits": probe.source} for attack in attacks},
         stages=stages or {},
     )
-    return doubts_about(report, attacks, dataclasses.replace(probe, **changes))
+    seen = dataclasses.replace(probe, **changes)
+    return doubts_about(report, attacks, {attack.name: seen for attack in attacks})
 
 
 @pytest.mark.parametrize(
@@ -394,6 +439,36 @@ def test_outputs_that_are_misread_are_all_there_is_to_say():
     outputs = {"lowest_output": 0.0, "highest_output": 1.0, "shares": True}
     found = said([pgd()], [range(500)], **outputs, saturated=50)
     assert_says(found, "^pgd10: the outputs are read as logits, but they lie between 0")
+
+
+def test_attacks_are_doubted_for_what_they_see_of_the_model():
+    """Two that read its outputs as logits, two as probabilities."""
+    attacks = [pgd(), pgd(loss="cw_margin"), pgd(steps=11), pgd(steps=12)]
+    as_shares = dataclasses.replace(HONEST, source="probabilities", lowest_output=0.0)
+    as_shares = dataclasses.replace(as_shares, highest_output=1.0, saturated=50)
+    blind = dataclasses.replace(HONEST, without_gradient=60)
+    probes = dict(
+        zip(
+            (attack.name for attack in attacks),
+            (as_shares, blind, as_shares, blind),
+            strict=True,
+        )
+    )
+    robust = {name: np.arange(1000) < 500 for name in ("natural", *probes)}
+    report = RobustnessReport(
+        accuracy=dict.fromkeys(robust, 0.5),
+        robust=robust,
+        worst_case=0.5,
+        seconds={},
+        threat_models={},
+    )
+    expected = [
+        "^pgd10, pgd11: on 50 of 100 .* the probability of the true class",
+        "^cw10, pgd12: on 60 of 100 .* exactly zero or not finite",
+    ]
+    assert_says(doubts_about(report, attacks, probes), *expected)
+    reordered = doubts_about(report, attacks[::-1], probes)
+    assert_says(reordered, *(re.sub(r"(\w+), (\w+):", r"\2, \1:", e) for e in expected))
 
 
 def test_doubts_about_the_gradient_name_the_attacks_that_use_it():

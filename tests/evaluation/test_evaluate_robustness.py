@@ -121,6 +121,29 @@ def test_a_fooled_example_is_never_attacked_again(trained, monkeypatch):
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("own", "given", "expected"), [(16, None, 16), (16, 40, 40), (None, None, 128)]
+)
+def test_batches_are_of_the_datasets_own_size_or_the_one_given(
+    trained, monkeypatch, own, given, expected
+):
+    """Survivors too are packed into batches of that size; of arrays, of 128."""
+    network, images, labels = trained
+    data = np.tile(images, (3, 1, 1, 1)), np.tile(labels, 3)
+    if own is not None:
+        data = tf.data.Dataset.from_tensor_slices(data).batch(own)
+    sizes = []
+    run = replicas.Replicas.run
+
+    def counted(self, function, rows, enough):
+        sizes.append(len(rows[0]))
+        return run(self, function, rows, enough)
+
+    monkeypatch.setattr(replicas.Replicas, "run", counted)
+    evaluate_robustness(network, data, attack(), batch_size=given, verbose=0)
+    assert max(sizes) == expected
+
+
 def test_worst_case_is_over_all_attacks(trained):
     network, images, labels = trained
     one, other = attack(name="a"), PGDAttack(0.3, norm="l2", steps=4, seed=1, name="b")

@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
-from keras_free_adv.evaluation.intervals import binomial_interval, paired_difference
+from keras_free_adv.evaluation.intervals import (
+    binomial_interval,
+    mcnemar,
+    paired_difference,
+)
 
 
 def test_the_textbooks_example_of_wilsons_interval():
@@ -50,3 +54,12 @@ def test_equal_models_do_not_differ():
     found, low, high = paired_difference(same, same)
     assert found == 0
     assert low < 0 < high
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (5, 5), (0, 8), (12, 3), (400, 330)])
+def test_mcnemar_is_the_exact_binomial_test(b, c):
+    stats = pytest.importorskip("scipy.stats", reason="needs scipy")
+    one = np.array([True] * b + [False] * c + [True] * 7 + [False] * 4)
+    other = np.array([False] * b + [True] * c + [True] * 7 + [False] * 4)
+    expected = stats.binomtest(b, b + c).pvalue if b + c else 1.0
+    assert mcnemar(one, other) == pytest.approx(expected)

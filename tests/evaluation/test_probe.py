@@ -117,6 +117,24 @@ def test_a_cross_entropy_saturates_where_the_margin_exceeds_the_range_of_floats(
     assert (seen.correct, seen.saturated, seen.without_gradient) == (20, 13, 0)
 
 
+def test_a_gradient_that_float16_layers_would_lose_is_scaled():
+    """4.5e-5, of the softmax, times 2^-12 is below float16's least, 6e-8."""
+    dense = keras.layers.Dense(2, use_bias=False, dtype="mixed_float16")
+    network = keras.Sequential([keras.Input((2,)), dense])
+    network.set_weights([np.eye(2) * 2.0**-12])
+    assert network.compute_dtype == "float32"
+    images = np.array([[40960, 0]] * 4, "float32")  # logits 10 and 0
+    seen = look(network, images, from_logits=True)
+    assert (seen.correct, seen.saturated, seen.without_gradient) == (4, 0, 0)
+
+
+def test_an_image_that_comes_out_as_nan_is_not_correct():
+    network = one_pixel_network(lambda x: tf.where(x > 0.7, float("nan"), x - 0.5))
+    images = np.array([[0.1]] * 3 + [[0.9]] * 4, "float32")
+    seen = look(network, images, labels=np.zeros(7, int), from_logits=True)
+    assert seen.correct == 3
+
+
 def test_a_cross_entropy_saturates_where_its_gradient_is_lost_on_the_way():
     """Small gradients become zero, as in half precision: here of less than 1e-6."""
 

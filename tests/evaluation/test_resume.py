@@ -15,6 +15,8 @@ from keras_free_adv import (
     SquareAttack,
     evaluate_robustness,
 )
+from keras_free_adv.evaluation.finished_stages import FinishedStages, Stage
+from keras_free_adv.evaluation.model_identity import identity_of
 from keras_free_adv.evaluation.survivors import Survivors
 from tests.conftest import from_logits, small_images, small_network
 
@@ -137,16 +139,166 @@ def test_a_file_of_another_model_or_other_data_is_refused(trained, tmp_path):
     evaluate(trained, resume=path)
     kept = path.read_bytes()
     other = keras.models.clone_model(network)
-    with pytest.raises(ValueError, match="`resume` names .* of another model"):
+    with pytest.raises(
+        ValueError, match=r"`resume` .* another model \(other weights\)"
+    ):
         evaluate((other, images, labels), resume=path)
-    with pytest.raises(ValueError, match="`resume` names .* of another data"):
+    with pytest.raises(
+        ValueError, match=r"`resume` .* another data \(other checksum\)"
+    ):
         evaluate((network, images[::-1], labels[::-1]), resume=path)
-    with pytest.raises(ValueError, match="`resume` names .* of another data"):
+    with pytest.raises(ValueError, match=r"`resume` .* data \(other .*max_examples"):
         evaluate(trained, resume=path, max_examples=30)
     assert path.read_bytes() == kept
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}'])
+class Opaque(keras.Model):
+    """A model of which Keras has no configuration."""
+
+    def __init__(self, network, before=lambda images: images, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+        self.before = before
+
+    def call(self, inputs):
+        return self.network(self.before(inputs))
+
+    def get_config(self):
+        raise NotImplementedError
+
+
+def behind(*layers):
+    """A model of these layers, and the same with its logits times 10,000."""
+    model = keras.Sequential([keras.Input((6, 6, 1)), *layers])
+    return model, keras.Sequential([model, keras.layers.Rescaling(1e4)])
+
+
+def with_another_policy(network):
+    policy = keras.DTypePolicy("mixed_bfloat16")
+    opaque = Opaque(network, dtype=policy)
+    return Opaque(network), opaque
+
+
+@pytest.mark.parametrize(
+    ("models", "apart"),
+    [
+        # The same weights, and the same predictions.
+        (lambda network: (network, behind(network)[1]), "architecture"),
+        (with_another_policy, "dtypes"),
+        # No configuration to compare: its predictions show it.
+        (
+            lambda network: (Opaque(network), Opaque(network, lambda x: 1.0 - x)),
+            "predictions",
+        ),
+    ],
+    ids=["scaled", "policy", "inverted"],
+)
+def test_another_model_of_the_same_weights_is_refused(trained, tmp_path, models, apart):
+    network, images, labels = trained
+    one, other = models(network)
+    for model in (one, other):
+        model(images)
+        for mine, its in zip(model.get_weights(), network.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, its)
+    path = tmp_path / "evaluation.json"
+    made = [PGDAttack(0.05, steps=1, seed=0)]
+    evaluate((one, images, labels), made=made, resume=path)
+    with pytest.raises(ValueError, match=rf"another model \(other {apart}\)"):
+        evaluate((other, images, labels), made=made, resume=path)
+    evaluate((one, images, labels), made=made, resume=path)
+
+
+def branched(activation="relu"):
+    image = keras.Input((6, 6, 1))
+    x = keras.layers.Flatten()(image)
+    both = [keras.layers.Dense(4, activation=activation)(x) for _ in range(2)]
+    return keras.Model(image, keras.layers.Dense(3)(keras.layers.Add()(both)))
+
+
+def test_the_same_model_has_the_same_identity_whatever_keras_calls_it():
+    one, again, other = branched(), branched(), branched("tanh")
+    for model in (again, other):
+        model.set_weights(one.get_weights())
+    again.compile("sgd", from_logits())
+    again(np.zeros((5, 6, 6, 1), "float32"))
+    assert [layer.name for layer in one.layers] != [
+        layer.name for layer in again.layers
+    ]
+    assert identity_of(one) == identity_of(again)
+    assert identity_of(one)["architecture"] is not None
+    apart = [k for k, v in identity_of(one).items() if identity_of(other)[k] != v]
+    assert apart == ["architecture"]
+
+
+def test_an_attack_that_reads_the_outputs_otherwise_is_another(tmp_path):
+    """All outputs lie above 0.5: class 1, be they probabilities or logits."""
+    images, _ = small_images(20)
+    unit = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, kernel_initializer="zeros", bias_initializer="ones"),
+        ]
+    )
+    unit.set_weights([weight * 0.75 for weight in unit.get_weights()])
+    path = tmp_path / "evaluation.json"
+    for count, said in enumerate((True, False), 1):
+        unit.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=said))
+        made = [PGDAttack(0.05, steps=1, seed=0)]
+        report = evaluate((unit, images, np.ones(20, int)), made=made, resume=path)
+        assert report.accuracy["natural"] == 1.0
+        assert len(json.loads(path.read_text())["stages"]) == count
+
+
+def finished(path, natural, **settings):
+    return FinishedStages(
+        path,
+        model={"weights": "1"},
+        data={"examples": len(natural)},
+        natural=natural,
+        **settings,
+    )
+
+
+def test_what_rounding_moves_is_as_it_was_when_the_file_was_begun(tmp_path):
+    """One of a thousand; or of a model that draws random numbers, any."""
+    path = tmp_path / "evaluation.json"
+    natural = np.arange(1000) < 900
+    finished(path, natural).add({"a": 1}, Stage(natural, 1.0, 2, 3))
+    one, two = natural.copy(), natural.copy()
+    one[:1], two[:2] = False, False
+    continued = finished(path, one)
+    np.testing.assert_array_equal(continued.natural, natural)
+    stage = continued.find({"a": 1})
+    np.testing.assert_array_equal(stage.standing, natural)
+    assert (stage.seconds, stage.forward, stage.backward) == (1.0, 2, 3)
+    assert continued.find({"a": 2}) is None
+    with pytest.raises(ValueError, match=r"other predictions.* 2 of 1000"):
+        finished(path, two)
+    np.testing.assert_array_equal(finished(path, two, random=True).natural, natural)
+
+
+@pytest.mark.parametrize("field", ["standing", "seconds", "forward"])
+def test_a_stage_that_lacks_something_is_refused(tmp_path, field):
+    path = tmp_path / "evaluation.json"
+    natural = np.ones(5, bool)
+    finished(path, natural).add({"a": 1}, Stage(natural, 1.0, 2, 3))
+    read = json.loads(path.read_text())
+    (stage,) = read["stages"].values()
+    del stage[field]
+    path.write_text(json.dumps(read))
+    with pytest.raises(ValueError, match=f"`resume` names a file that is no.*{field}"):
+        finished(path, natural)
+
+
+def test_a_file_of_an_older_version_is_refused(trained, tmp_path):
+    path = tmp_path / "evaluation.json"
+    path.write_text('{"schema_version": 1, "model": "f00", "data": {}, "stages": {}}')
+    with pytest.raises(ValueError, match="another schema_version: .* has 1, now it is"):
+        evaluate(trained, resume=path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}'])
 def test_a_damaged_file_is_refused_and_kept(trained, tmp_path, text):
     path = tmp_path / "evaluation.json"
     path.write_text(text)

@@ -7,7 +7,7 @@ from keras_free_adv import RobustnessReport, published_figures
 from keras_free_adv.evaluation.paper_attacks import paper_attacks
 
 
-def report(right=None, checksum=1, **settings):
+def report(right=None, checksum=1, pgd20=None, **settings):
     """400 examples: 300 right, 100 of them robust to a, 60 to autoattack."""
     stands = lambda count: np.arange(400) < count  # noqa: E731
     robust = {
@@ -20,7 +20,10 @@ def report(right=None, checksum=1, **settings):
         robust=robust,
         worst_case=0.15,
         seconds={"natural": 1.0, "pgd20": 20.0, "autoattack": 300.0},
-        threat_models={"pgd20": {"epsilon": 0.03}, "autoattack": {"epsilon": 0.03}},
+        threat_models={
+            "pgd20": {"epsilon": 0.03} if pgd20 is None else pgd20,
+            "autoattack": {"epsilon": 0.03},
+        },
         warnings=["Something."],
         passes={
             "natural": {"forward": 400, "backward": 0},
@@ -87,6 +90,65 @@ def test_what_is_no_report_is_refused(text):
         RobustnessReport.from_json(text)
 
 
+@pytest.mark.parametrize("part", ["robust", "accuracy", "threat_models"])
+def test_an_incomplete_report_is_refused(part):
+    whole = report().to_dict()
+    del whole[part]
+    with pytest.raises(ValueError, match="`text` must be a report as `to_json`"):
+        RobustnessReport.from_json(json.dumps(whole))
+
+
+def test_a_report_of_no_natural_accuracy_is_refused():
+    whole = report().to_dict()
+    del whole["robust"]["natural"]
+    with pytest.raises(ValueError, match="`text` must be a report as `to_json`"):
+        RobustnessReport.from_json(json.dumps(whole))
+
+
+MEANT = {
+    "epsilon": 0.03,
+    "steps": 20,
+    "value_range": (0, 1),
+    "seed": 1,
+    "name": "pgd20",
+    "logits": "logits",
+    "from_logits": "auto",
+    "attacks": [{"config": {"seed": 1, "queries": 5}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"epsilon": 0.06}, r"epsilon=0.03 in this .* epsilon=0.06 in the other"),
+        (
+            {"steps": 10, "keep": "last"},
+            r"steps=20, keep=None .* steps=10, keep='last'",
+        ),
+        ({"attacks": [{"config": {"seed": 1, "queries": 9}}]}, "attacks=.*9"),
+    ],
+)
+def test_reports_on_other_attacks_are_not_compared(changes, found):
+    one, other = report(pgd20=MEANT), report(pgd20={**MEANT, **changes})
+    for compare in (one.difference, one.p_value):
+        with pytest.raises(ValueError, match=f"`other` .*'pgd20' with {found}"):
+            compare(other, "pgd20")
+    assert one.p_value(other) == 1.0  # naturally they can be
+
+
+@pytest.mark.filterwarnings("ignore:.* is too small to claim")
+def test_of_an_attack_draws_and_the_way_to_the_logits_may_differ():
+    """And tuples are lists, in a report that was read from a file."""
+    changes = {"seed": 2, "name": "other", "logits": "softmax_input"}
+    changes |= {"from_logits": True, "value_range": [0, 1]}
+    changes["attacks"] = [{"config": {"seed": 2, "queries": 5}}]
+    one, other = report(pgd20=MEANT), report(pgd20={**MEANT, **changes})
+    assert one.p_value(other, "pgd20") == 1.0
+    assert one.difference(other, "pgd20")[0] == 0.0
+    read = RobustnessReport.from_json(one.to_json())
+    assert read.p_value(one, "pgd20") == 1.0
+
+
 def test_a_difference_too_small_for_the_examples_is_not_to_be_claimed():
     better = np.arange(400) < 304
     with pytest.warns(UserWarning, match="natural: .*1.00%.* on 400 .* too small"):
@@ -121,3 +183,12 @@ def test_an_unknown_row_is_refused_with_those_there_are():
         published_figures("cifar10", "free8")
     with pytest.raises(ValueError, match=r"`dataset`.*imagenet.*'mnist'"):
         published_figures("mnist", "free_m8")
+
+
+def test_the_p_value_is_of_the_same_examples():
+    one, other = report(np.arange(400) < 340), report(np.arange(400) < 330)
+    # 10 examples differ, all to one side: 2 / 2^10.
+    assert one.p_value(other) == pytest.approx(2 / 2**10)
+    assert one.p_value(one) == 1.0
+    with pytest.raises(ValueError, match="same examples"):
+        report().p_value(report(checksum=2))

@@ -1,0 +1,27 @@
+"""What half precision asks of an attack: which dtypes compute, and a gradient scale."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+# About what a loss scale of 2**15 leaves for one example of a minibatch of 128.
+FLOAT16_GRADIENT_SCALE = 256.0
+
+
+def compute_dtypes(layer: Any) -> Iterator[str]:
+    """Those of a layer and, of a model, of the layers in it.
+
+    A model's own says little: one that is loaded from a file may have float32, with
+    layers of float16 inside.
+    """
+    yield layer.compute_dtype
+    if isinstance(layer, keras.Model):
+        for inner in layer.layers:
+            yield from compute_dtypes(inner)
+
+
+def gradient_scale(model: keras.Model) -> float:
+    """What to multiply a loss with, so that small gradients do not vanish."""
+    float16 = "float16" in compute_dtypes(model)
+    return FLOAT16_GRADIENT_SCALE if float16 else 1.0
