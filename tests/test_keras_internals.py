@@ -60,3 +60,18 @@ def test_metrics_are_built_without_a_batch():
     assert float(model.get_metrics_result()["accuracy"]) == 0.0
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_layer_is_saved_as_the_class_it_stands_in_for(tmp_path):
+    class Doubling(keras.layers.Dense):
+        def call(self, inputs):
+            return 2.0 * super().call(inputs)
+
+    keras_internals.save_as(Doubling, "keras.layers.Dense")
+    model = keras.Sequential([keras.Input((3,)), Doubling(2, name="mine")])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded.layers[0]) is keras.layers.Dense
+    assert loaded.layers[0].name == "mine"
+    inputs = np.ones((1, 3), "float32")
+    np.testing.assert_allclose(2 * loaded(inputs), model(inputs), rtol=1e-6)

@@ -5,7 +5,15 @@ perturbation), and returns logits.
 """
 
 from keras_free_adv.zoo.fused_batch_normalization import FusedBatchNormalization
+from keras_free_adv.zoo.fusing import fused
 from keras_free_adv.zoo.preact_resnet import preact_resnet18
 from keras_free_adv.zoo.small_cnn import small_cnn
+from keras_free_adv.zoo.wide_resnet import wide_resnet
 
-__all__ = ["FusedBatchNormalization", "preact_resnet18", "small_cnn"]
+__all__ = [
+    "FusedBatchNormalization",
+    "fused",
+    "preact_resnet18",
+    "small_cnn",
+    "wide_resnet",
+]

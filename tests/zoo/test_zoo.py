@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_free_adv import zoo
 
@@ -64,4 +65,48 @@ def test_a_model_of_the_zoo_is_saved_and_loaded(tmp_path):
     images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype("float32")
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(images), model(images))
+    np.testing.assert_allclose(loaded(images), model(images), rtol=1e-5, atol=1e-5)
+
+
+def test_fused_batch_norm_runs_under_xla():
+    layer = zoo.FusedBatchNormalization()
+    images = np.random.default_rng(0).normal(size=(4, 5, 5, 3)).astype("float32")
+    expected = layer(images, training=True)
+    compiled = tf.function(lambda x: layer(x, training=True), jit_compile=True)
+    np.testing.assert_allclose(compiled(images), expected, atol=1e-5)
+
+
+def test_fused_copies_share_nothing_with_the_model():
+    model = zoo.preact_resnet18(width=4)
+    copy = zoo.fused(model)
+    copy.trainable_weights[0].assign_add(keras.ops.ones_like(copy.weights[0]))
+    assert not np.array_equal(copy.get_weights()[0], model.get_weights()[0])
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_gradients_in_inference_mode_are_those_of_the_formula(policy):
+    """y = gamma (x - mean) / sqrt(variance + epsilon) + beta."""
+    layer = zoo.FusedBatchNormalization(epsilon=0.01, dtype=policy)
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(4, 5, 5, 3)).astype("float32")
+    upstream = generator.normal(size=x.shape).astype("float32")
+    layer.build(x.shape)
+    weights = [generator.uniform(0.5, 2, 3).astype("float32") for _ in range(4)]
+    layer.set_weights(weights)
+    gamma, _, mean, variance = weights
+    with tf.GradientTape() as tape:
+        inputs = tf.constant(x)
+        tape.watch(inputs)
+        outputs = tf.cast(layer(inputs, training=False), tf.float32)
+        loss = tf.reduce_sum(outputs * upstream)
+    found = tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])
+    inverse = 1 / np.sqrt(variance + 0.01)
+    expected = [
+        upstream * gamma * inverse,
+        (upstream * (x - mean) * inverse).sum((0, 1, 2)),
+        upstream.sum((0, 1, 2)),
+    ]
+    tolerance = 1e-5 if policy == "float32" else 0.05
+    for one, other in zip(found, expected, strict=True):
+        size = np.abs(other).max()
+        np.testing.assert_allclose(one / size, other / size, atol=tolerance)

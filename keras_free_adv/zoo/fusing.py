@@ -1,0 +1,37 @@
+"""Any model, with its batch normalization on the fused kernel."""
+
+from typing import Any
+
+import keras
+
+from keras_free_adv.zoo.fused_batch_normalization import FusedBatchNormalization
+
+
+def fused(model: keras.Model) -> keras.Model:
+    """A copy of a model, faster on TensorFlow, with the same outputs.
+
+    Each `keras.layers.BatchNormalization` becomes a `FusedBatchNormalization`; layers,
+    weights and names are otherwise the same. Use it on models of other libraries, and
+    on models of the zoo that were saved and loaded.
+
+    Args:
+        model: a functional or Sequential model; it stays as it is.
+
+    Returns:
+        A new model.
+
+    Example:
+    >>> layers = [keras.Input((4, 4, 3)), keras.layers.BatchNormalization()]
+    >>> copy = fused(keras.Sequential(layers))
+    >>> isinstance(copy.layers[0], FusedBatchNormalization)
+    True
+    """
+    copy = keras.models.clone_model(model, clone_function=_fused_layer, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _fused_layer(layer: Any) -> Any:
+    is_kerass = type(layer) is keras.layers.BatchNormalization
+    kind = FusedBatchNormalization if is_kerass else type(layer)
+    return kind.from_config(layer.get_config())
