@@ -1,8 +1,8 @@
 """Free adversarial training for Keras: robustness in one changed line.
 
 `model = FreeAdversarialModel(model, epsilon=8 / 255)`, and `fit` as before. Besides
-what is listed in `__all__`, the submodules `datasets`, `zoo` and `plotting` can be
-imported.
+what is listed in `__all__`, the submodules `datasets`, `zoo`, `recipes` and `plotting`
+can be imported.
 """
 
 from keras_free_adv.attacks.apgd_attack import APGDAttack
@@ -10,6 +10,7 @@ from keras_free_adv.attacks.auto_attack import AutoAttack
 from keras_free_adv.attacks.fab_attack import FABAttack
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.attacks.square_attack import SquareAttack
+from keras_free_adv.callbacks.averaged_weights import AveragedWeights
 from keras_free_adv.callbacks.backup_and_restore import BackupAndRestore
 from keras_free_adv.callbacks.collapse_guard import CollapseGuard
 from keras_free_adv.callbacks.robustness_evaluation import RobustnessEvaluation
@@ -20,12 +21,14 @@ from keras_free_adv.evaluation.published_figures import published_figures
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
 from keras_free_adv.training.pgd_adversarial_model import PGDAdversarialModel
+from keras_free_adv.training.trades_model import TRADESModel
 
 __version__ = "0.1.0"
 
 __all__ = [
     "APGDAttack",
     "AutoAttack",
+    "AveragedWeights",
     "BackupAndRestore",
     "CollapseGuard",
     "FABAttack",
@@ -35,6 +38,7 @@ __all__ = [
     "RobustnessEvaluation",
     "RobustnessReport",
     "SquareAttack",
+    "TRADESModel",
     "evaluate_robustness",
     "paper_attacks",
     "published_figures",

@@ -121,7 +121,7 @@ def get_norm(name: str) -> Norm:
 
 
 def ascend(
-    delta: Any, gradient: Any, *, step_size: Any, epsilon: float, norm: str
+    delta: Any, gradient: Any, *, step_size: Any, epsilon: Any, norm: str
 ) -> Any:
     """One ascent step, projected on the ball.
 

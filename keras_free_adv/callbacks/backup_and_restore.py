@@ -1,8 +1,10 @@
 """A killed `fit` goes on where it stopped."""
 
+import contextlib
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import keras
 import numpy as np
 
 from keras_free_adv import files, keras_internals, validation
+from keras_free_adv.callbacks.averaged_weights import AveragedWeights
 
 # What Keras' callbacks, and ours, learn while they run.
 _LEARNED = (
+    "averaged_statistics",
     "best",
     "best_epoch",
     "best_weights",
@@ -192,6 +196,16 @@ class BackupAndRestore(keras.callbacks.Callback):
         logs: dict[str, Any] | None = None,
     ) -> None:
         """Writes one backup: `epoch` and `batch` are where to go on."""
+        with self._weights_in_training():
+            self._write(epoch, batch, ended, logs)
+
+    def _write(
+        self,
+        epoch: int,
+        batch: int,
+        ended: int | None,
+        logs: dict[str, Any] | None,
+    ) -> None:
         history = self.model.history
         entries = {name: list(values) for name, values in history.history.items()}
         epochs = list(history.epoch)
@@ -224,6 +238,15 @@ class BackupAndRestore(keras.callbacks.Callback):
             )
         for backup in before:
             shutil.rmtree(backup, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _weights_in_training(self) -> Iterator[None]:
+        """Within, no callback keeps other weights in the model for evaluation."""
+        with contextlib.ExitStack() as stack:
+            for callback in self._beside():
+                if isinstance(callback, AveragedWeights):
+                    stack.enter_context(callback.training_weights())
+            yield
 
     def _beside_the_weights(self) -> dict[str, list[Any]]:
         """Variables that `save_weights` leaves out.

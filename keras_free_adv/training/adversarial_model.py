@@ -38,6 +38,7 @@ class AdversarialModel(WrappedModel):
         norm: "linf" or "l2".
         value_range: lowest and highest pixel value.
         perturb: the input to perturb, when the model takes a dict of inputs.
+        epsilon_warmup: updates over which the ball grows to its size; 0 for none.
         **kwargs: of `keras.Model`.
     """
 
@@ -57,6 +58,7 @@ class AdversarialModel(WrappedModel):
         norm: str,
         value_range: tuple[float, float],
         perturb: str | None,
+        epsilon_warmup: int,
         **kwargs: Any,
     ) -> None:
         geometry.get_norm(norm)
@@ -66,6 +68,10 @@ class AdversarialModel(WrappedModel):
         replays = validation.positive_integer(
             "replays", replays, "m in the paper; 8 is a good choice for CIFAR-10."
         )
+        if epsilon_warmup != 0:
+            epsilon_warmup = validation.positive_integer(
+                "epsilon_warmup", epsilon_warmup, "Or pass 0 for no warm-up."
+            )
         super().__init__(model, **kwargs)
         _check_perturb(perturb, model)
         self.epsilon = epsilon
@@ -74,6 +80,7 @@ class AdversarialModel(WrappedModel):
         self.norm = norm
         self.value_range = value_range
         self.perturb = perturb
+        self.epsilon_warmup = int(epsilon_warmup)
         self._place = Place()
         self._live = LiveDataset(lambda: self._place.update // self.replays)
         self._warned_of_few_passes = False
@@ -87,6 +94,7 @@ class AdversarialModel(WrappedModel):
             "norm": self.norm,
             "value_range": self.value_range,
             "perturb": self.perturb,
+            "epsilon_warmup": self.epsilon_warmup,
         }
 
     # The images among the model's inputs.
@@ -111,6 +119,21 @@ class AdversarialModel(WrappedModel):
     def _pixel_dtype(self) -> str:
         """Perturbations keep full precision under every policy."""
         return "float64" if self.variable_dtype == "float64" else "float32"
+
+    def _ball(self) -> dict[str, Any]:
+        """Epsilon, step size and norm at this update, for the functions of geometry.
+
+        Update number u of a warm-up over w has u / w of epsilon and of the step.
+        """
+        share: Any = 1.0
+        if self.epsilon_warmup:
+            number = ops.cast(self.optimizer.iterations, self._pixel_dtype) + 1.0
+            share = ops.minimum(number / self.epsilon_warmup, 1.0)
+        return {
+            "step_size": share * self.step_size,
+            "epsilon": share * self.epsilon,
+            "norm": self.norm,
+        }
 
     def _require_gradient(self, gradient: Any) -> Any:
         """Returns the gradient of the images, or raises if there is none."""

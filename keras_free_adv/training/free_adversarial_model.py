@@ -38,6 +38,8 @@ class FreeAdversarialModel(AdversarialModel):
         value_range: lowest and highest pixel value.
         perturb: name of the input that delta belongs to, when the model takes a dict
             of inputs.
+        epsilon_warmup: updates over which epsilon, and the steps with it, grow in a
+            line to their size; 0 for none.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -65,6 +67,7 @@ class FreeAdversarialModel(AdversarialModel):
         norm: str = "linf",
         value_range: tuple[float, float] = (0.0, 1.0),
         perturb: str | None = None,
+        epsilon_warmup: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -75,6 +78,7 @@ class FreeAdversarialModel(AdversarialModel):
             norm=norm,
             value_range=value_range,
             perturb=perturb,
+            epsilon_warmup=epsilon_warmup,
             **kwargs,
         )
         self._perturbation = Perturbation()
@@ -89,7 +93,7 @@ class FreeAdversarialModel(AdversarialModel):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         images = self._images_of(x)
         count = ops.shape(images)[0]
-        delta = self._perturbation.read(count)
+        delta, ball = self._perturbation.read(count), self._ball()
 
         with tf.GradientTape() as tape:
             tape.watch(delta)
@@ -102,16 +106,8 @@ class FreeAdversarialModel(AdversarialModel):
         self._require_gradient(g_delta)
 
         self._update_weights(g_theta, weights)
-        self._perturbation.write(
-            geometry.ascend(
-                delta,
-                g_delta,
-                step_size=self.step_size,
-                epsilon=self.epsilon,
-                norm=self.norm,
-            ),
-            count,
-        )
+        delta = geometry.ascend(delta, g_delta, **ball)
+        self._perturbation.write(delta, count)
         self._update_loss_metric(loss, images)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 

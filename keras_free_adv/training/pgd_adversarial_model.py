@@ -6,14 +6,12 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import geometry, random_numbers, validation
-from keras_free_adv.attacks.projected_ascent import projected_ascent
-from keras_free_adv.attacks.target import input_gradient
-from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv import geometry, validation
+from keras_free_adv.training.crafting_model import CraftingModel
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
-class PGDAdversarialModel(AdversarialModel):
+class PGDAdversarialModel(CraftingModel):
     """Trains a Keras classifier on K-step PGD examples: K + 1 passes an update.
 
         x_adv = x + uniform(-epsilon, epsilon)
@@ -37,6 +35,8 @@ class PGDAdversarialModel(AdversarialModel):
         norm: "linf", or "l2" (of each example).
         value_range: lowest and highest pixel value.
         perturb: name of the input to perturb, when the model takes a dict of inputs.
+        epsilon_warmup: updates over which epsilon, and the steps with it, grow in a
+            line to their size; 0 for none.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -63,30 +63,33 @@ class PGDAdversarialModel(AdversarialModel):
         norm: str = "linf",
         value_range: tuple[float, float] = (0.0, 1.0),
         perturb: str | None = None,
+        epsilon_warmup: int = 0,
         **kwargs: Any,
     ) -> None:
-        steps = validation.positive_integer("steps", steps)
         random_start = validation.boolean("random_start", random_start)
-        if step_size is None:
-            step_size = 2.5 * validation.positive_number("epsilon", epsilon) / steps
         super().__init__(
             model,
             epsilon,
-            replays=1,
+            steps=steps,
             step_size=step_size,
             norm=norm,
             value_range=value_range,
             perturb=perturb,
+            epsilon_warmup=epsilon_warmup,
             **kwargs,
         )
-        self.steps = steps
         self.random_start = random_start
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the images, then one update of the weights."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         images = self._images_of(x)
-        perturbed = self._craft(x, images, y, sample_weight)
+
+        def loss_at(iterate: Any) -> Any:
+            y_pred = self(self._with_images(x, iterate), training=False)
+            return self.compute_loss(x, y, y_pred, sample_weight, training=False)
+
+        perturbed = self._climb(images, self._start(images), loss_at)
 
         with tf.GradientTape() as tape:
             y_pred = self(self._with_images(x, perturbed), training=True)
@@ -99,48 +102,15 @@ class PGDAdversarialModel(AdversarialModel):
         self._update_loss_metric(loss, images)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
-    def _craft(self, x: Any, images: Any, y: Any, sample_weight: Any) -> Any:
-        """The adversarial images of this update, `[B, ...]`."""
-        start = images
-        if self.random_start:
-            noise = geometry.get_norm(self.norm).random_start(
-                self._keys_of_update(), images, self.epsilon
-            )
-            start = ops.clip(images + noise, *self.value_range)
-
-        def loss_at(iterate: Any) -> tuple[Any]:
-            y_pred = self(self._with_images(x, iterate), training=False)
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
-            # Scaled as in the update: under float16 small gradients would vanish.
-            return (self.optimizer.scale_loss(loss),)
-
-        last = projected_ascent(
-            lambda iterate: self._require_gradient(input_gradient(loss_at, iterate)[1]),
-            images,
-            start,
-            steps=self.steps,
-            step_size=self.step_size,
-            epsilon=self.epsilon,
-            norm=self.norm,
-            value_range=self.value_range,
+    def _start(self, images: Any) -> Any:
+        """Where the ascent begins: at the images, or at random in the ball."""
+        if not self.random_start:
+            return images
+        noise = geometry.get_norm(self.norm).random_start(
+            self._keys_of_update(), images, self._ball()["epsilon"]
         )
-        return tf.stop_gradient(last)
-
-    def _keys_of_update(self) -> tf.Tensor:
-        """One random key for this update and replica, from the model's seed."""
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        return random_numbers.key(
-            random_numbers.RANDOM_START,
-            self._place.seed,
-            self.optimizer.iterations,
-            replica,
-        )
+        return ops.clip(images + noise, *self.value_range)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "steps": self.steps,
-            "random_start": self.random_start,
-        }
+        return {**super().get_config(), "random_start": self.random_start}

@@ -1,0 +1,83 @@
+"""What the methods share that craft adversarial images by several ascent steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_free_adv import random_numbers, validation
+from keras_free_adv.attacks.projected_ascent import projected_ascent
+from keras_free_adv.attacks.target import input_gradient
+from keras_free_adv.training.adversarial_model import AdversarialModel
+
+
+class CraftingModel(AdversarialModel):
+    """Base of the models that climb `steps` steps before each update of the weights.
+
+    Args:
+        model: the user's classifier.
+        epsilon: radius of the ball, on the pixel scale.
+        steps: K, the ascent steps for each update.
+        step_size: length of a step, on the pixel scale; 2.5 * epsilon / steps if None.
+        **arguments: of `AdversarialModel`, but for `replays`: each minibatch is used
+            once.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        epsilon: float,
+        *,
+        steps: int,
+        step_size: float | None,
+        **arguments: Any,
+    ) -> None:
+        steps = validation.positive_integer("steps", steps)
+        if step_size is None:
+            step_size = 2.5 * validation.positive_number("epsilon", epsilon) / steps
+        super().__init__(model, epsilon, replays=1, step_size=step_size, **arguments)
+        self.steps = steps
+
+    def _climb(
+        self, images: Any, start: Any, loss_at: Callable[[Any], Any]
+    ) -> tf.Tensor:
+        """The last iterate of K ascent steps on a loss, `[B, ...]`, as a constant.
+
+        Args:
+            images: the clean images, `[B, ...]`.
+            start: the first iterate, `[B, ...]`.
+            loss_at: maps an iterate to the loss, a scalar.
+        """
+
+        def gradient_at(iterate: Any) -> Any:
+            # Scaled as in the update: under float16 small gradients would vanish.
+            _, gradient = input_gradient(
+                lambda point: (self.optimizer.scale_loss(loss_at(point)),), iterate
+            )
+            return self._require_gradient(gradient)
+
+        last = projected_ascent(
+            gradient_at,
+            images,
+            start,
+            steps=self.steps,
+            value_range=self.value_range,
+            **self._ball(),
+        )
+        return tf.stop_gradient(last)
+
+    def _keys_of_update(self) -> tf.Tensor:
+        """One random key for this update and replica, from the model's seed."""
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        return random_numbers.key(
+            random_numbers.RANDOM_START,
+            self._place.seed,
+            self.optimizer.iterations,
+            replica,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "steps": self.steps}
