@@ -1,4 +1,4 @@
-"""What an update costs: natural, Free and 7-PGD, alternating in one process.
+"""What an update costs by each method, alternating in one process.
 
     python benchmarks/update_cost.py --width=16 --policy=mixed_bfloat16
 
@@ -14,7 +14,12 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from keras_free_adv import FreeAdversarialModel, PGDAdversarialModel, zoo
+from keras_free_adv import (
+    FreeAdversarialModel,
+    PGDAdversarialModel,
+    TRADESModel,
+    zoo,
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("width", 16, "Channels of PreActResNet-18's first stage.", 1)
@@ -26,7 +31,11 @@ flags.DEFINE_integer("rounds", 7, "Rounds.", 1)
 METHODS = {
     "natural": lambda network: network,
     "Free m=8": lambda network: FreeAdversarialModel(network, 8 / 255, replays=8),
+    "FGSM-RS": lambda network: PGDAdversarialModel(
+        network, 8 / 255, steps=1, step_size=10 / 255
+    ),
     "7-PGD": lambda network: PGDAdversarialModel(network, 8 / 255, steps=7),
+    "TRADES": lambda network: TRADESModel(network, 8 / 255, steps=10),
 }
 
 

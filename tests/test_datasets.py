@@ -1,3 +1,4 @@
+import functools
 import itertools
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_free_adv import datasets
+from keras_free_adv.datasets import augmentation, loading
 
 
 def first_labels(data, count=3):
@@ -70,8 +72,8 @@ def test_the_stream_can_be_entered_at_any_minibatch(first):
 
 
 def test_a_large_set_is_shuffled_in_windows(monkeypatch):
-    monkeypatch.setattr(datasets, "SHUFFLED_WHOLE", 100)
-    monkeypatch.setattr(datasets, "SHUFFLE_WINDOW", 500)
+    monkeypatch.setattr(loading, "SHUFFLED_WHOLE", 100)
+    monkeypatch.setattr(loading, "SHUFFLE_WINDOW", 500)
     data = datasets.load("digits", split="train", batch_size=1437, seed=0)
     assert first_labels(data) != first_labels(data)
     images = np.concatenate([x for x, _ in data]).reshape(1437, -1)
@@ -81,8 +83,11 @@ def test_a_large_set_is_shuffled_in_windows(monkeypatch):
 @pytest.mark.parametrize("flip", [False, True])
 def test_augmented_images_are_shifted_windows_of_the_padded_image(flip):
     images = np.random.default_rng(0).uniform(size=(40, 16, 16, 2)).astype("float32")
-    augmented = datasets._pad_crop_flip(
-        tf.constant(images), tf.constant([1, 2], tf.int64), flip=flip
+    augmented = augmentation.pad_crop_flip(
+        tf.constant(images),
+        tf.constant([1, 2], tf.int64),
+        padding=(2, 2),
+        flip=flip,
     ).numpy()
     padded = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)])
     shifts, mirrored = set(), 0
@@ -117,3 +122,183 @@ def test_an_unknown_set_is_refused():
     pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
     with pytest.raises(ValueError, match="`name`.*'no_such_set'"):
         datasets.load("no_such_set", split="train", batch_size=8)
+
+
+def test_labels_can_be_rows_of_a_one():
+    data = datasets.load("digits", split="test", batch_size=50, one_hot=True)
+    numbers = datasets.load("digits", split="test", batch_size=50)
+    rows, expected = next(iter(data))[1], next(iter(numbers))[1]
+    np.testing.assert_array_equal(rows, np.eye(10)[expected])
+
+
+def test_the_short_minibatch_can_be_left_out():
+    data = datasets.load("digits", split="train", batch_size=100, drop_remainder=True)
+    assert int(data.cardinality()) == 14
+    assert {len(x) for x, _ in data} == {100}
+    stream = data.minibatches_from(np.int64(13))
+    assert [len(x) for x, _ in itertools.islice(stream, 3)] == [100] * 3
+    with pytest.raises(ValueError, match="`split`.*drop_remainder=True"):
+        datasets.load("digits", split="test", batch_size=400, drop_remainder=True)
+
+
+def test_the_reference_augmentation_pads_by_two():
+    """Of 32 pixels "standard" pads by 4."""
+    shape = (None, 32, 32, 3)
+    assert loading._padding("standard_pad2", shape[1:]) == (2, 2)
+    assert loading._padding("standard", shape[1:]) == (4, 4)
+
+
+def picture(height, width, number):
+    """A gradient that says where in the picture a pixel is, and in which."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    red, green = 255 * rows / (height - 1), 255 * columns / (width - 1)
+    blue = np.full((height, width), 20 * number)
+    return np.stack([red, green, blue], -1).astype("uint8")
+
+
+SIZES = [(60 + 7 * i, 50 + 11 * i) for i in range(12)]
+
+
+@functools.cache  # TFDS takes a name once
+def builder_of_pictures():
+    tfds = pytest.importorskip(
+        "tensorflow_datasets", reason="needs tensorflow-datasets"
+    )
+
+    class PicturesOfAllSizes(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(
+                    {
+                        "image": tfds.features.Image(encoding_format="jpeg"),
+                        "label": tfds.features.ClassLabel(num_classes=12),
+                    }
+                ),
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, dl_manager):
+            splits = ("train", "validation")
+            return {split: self._generate_examples() for split in splits}
+
+        def _generate_examples(self):
+            for number, size in enumerate(SIZES):
+                yield number, {"image": picture(*size, number), "label": number}
+
+    return PicturesOfAllSizes
+
+
+@pytest.fixture
+def pictures_of_all_sizes(tmp_path):
+    """A TFDS set of JPEGs of different sizes, prepared on disk."""
+    builder_of_pictures()(data_dir=str(tmp_path)).download_and_prepare()
+    return {"name": "pictures_of_all_sizes", "data_dir": str(tmp_path)}
+
+
+def test_the_central_square_is_cut_and_resized(pictures_of_all_sizes):
+    data = datasets.load(
+        split="validation", batch_size=5, image_size=32, **pictures_of_all_sizes
+    )
+    assert data.element_spec[0].shape.as_list() == [None, 32, 32, 3]
+    images = np.concatenate([x for x, _ in data])
+    labels = np.concatenate([y for _, y in data])
+    assert sorted(labels) == list(range(12))
+    for image, number in zip(images, labels, strict=True):
+        assert 0 <= image.min() < image.max() <= 1
+        # Which picture it is, up to what JPEG loses.
+        assert image[..., 2].mean() == pytest.approx(20 * number / 255, abs=0.02)
+        height, width = 60 + 7 * number, 50 + 11 * number
+        side = min(height, width) * 32 / 64  # a margin as of 224 in 256
+        for axis, size in ((0, height), (1, width)):
+            span = np.take(image[..., axis], [0, -1], axis=axis).mean(axis=1 - axis)
+            expected = 0.5 + np.array([-1, 1]) * (side - 1) / (size - 1) / 2
+            np.testing.assert_allclose(span, expected, atol=0.04)
+
+
+def test_random_windows_follow_from_the_seed_and_the_number(pictures_of_all_sizes):
+    def stream(seed, first=0):
+        data = datasets.load(
+            split="train",
+            batch_size=5,
+            augment="standard",
+            image_size=32,
+            seed=seed,
+            **pictures_of_all_sizes,
+        )
+        return [
+            x.numpy()
+            for x, _ in itertools.islice(data.minibatches_from(np.int64(first)), 8)
+        ]
+
+    whole, again, other = stream(1), stream(1), stream(2)
+    for one, same in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(whole[0], other[0])
+    # Entered in the second pass, whose first minibatch is number 3.
+    for one, entered in zip(whole[4:], stream(1, first=4), strict=False):
+        np.testing.assert_array_equal(one, entered)
+    # Windows of different places and sizes, and mirrored ones.
+    images = np.concatenate(whole)
+    spans = images[:, -1, :, 0].mean(1) - images[:, 0, :, 0].mean(1)
+    assert spans.min() < 0.5 < spans.max()
+    to_the_right = images[:, :, -1, 1].mean(1) > images[:, :, 0, 1].mean(1)
+    assert 0.25 < to_the_right.mean() < 0.75
+
+
+def test_replays_do_not_decode_again(pictures_of_all_sizes, monkeypatch):
+    """Free training of m=4: as many images decoded as minibatches need."""
+    from keras_free_adv import FreeAdversarialModel, zoo
+    from tests.conftest import from_logits
+
+    decoded = []
+    window = loading._window
+
+    def counted(*args, **kwargs):
+        image = window(*args, **kwargs)
+        count = tf.numpy_function(
+            lambda: np.int64(decoded.append(1) or 0), [], tf.int64
+        )
+        with tf.control_dependencies([count]):
+            return tf.identity(image)
+
+    monkeypatch.setattr(loading, "_window", counted)
+    data = datasets.load(
+        split="train",
+        batch_size=4,
+        augment="standard",
+        image_size=8,
+        **pictures_of_all_sizes,
+    )
+    network = zoo.small_cnn(classes=12, input_shape=(8, 8, 3))
+    model = FreeAdversarialModel(network, 0.1, replays=4)
+    model.compile("sgd", from_logits())
+    model.fit(data, epochs=8, verbose=0)  # 24 updates: 6 minibatches of 4
+    # And what is read ahead, at most some more minibatches; not 24 of them.
+    assert 24 <= len(decoded) <= 60
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": 16}, "`image_size` must be None.*8, 8, 1"),
+        ({"image_size": 0}, "`image_size`"),
+        ({"one_hot": "yes"}, "`one_hot`"),
+        ({"drop_remainder": 1}, "`drop_remainder`"),
+        ({"augment": "strong"}, "`augment`.*standard_pad2"),
+    ],
+)
+def test_wrong_arguments_are_refused(settings, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        datasets.load("digits", split="test", batch_size=8, **settings)
+
+
+def test_two_pixels_of_padding_are_for_images_of_one_size(pictures_of_all_sizes):
+    with pytest.raises(ValueError, match="`augment`.*vary in size"):
+        datasets.load(
+            split="train",
+            batch_size=4,
+            augment="standard_pad2",
+            **pictures_of_all_sizes,
+        )

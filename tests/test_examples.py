@@ -46,37 +46,87 @@ def test_quickstart_prints_the_table_and_saves_what_it_says(tmp_path):
     assert model.predict(np.zeros((2, 8, 8, 1)), verbose=0).shape == (2, 10)
 
 
-@pytest.mark.parametrize("method", ["natural", "free", "pgd"])
-def test_train_writes_the_model_the_history_the_report_and_the_settings(
-    tmp_path, method
-):
-    flags = [f"--method={method}", "--epochs=2", "--verbose=0", "--schedule=cosine"]
-    out = run("train.py", *flags, f"--output={tmp_path}")
+QUICK = ["--set=epochs=2", "--set=steps_per_epoch=12", "--verbose=0"]
+
+
+def fails(name, *flags):
+    ended = subprocess.run(
+        command(name, *flags),
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert ended.returncode != 0
+    return ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("row", ["natural", "free4", "pgd7", "trades"])
+def test_train_writes_the_model_the_history_the_report_and_the_settings(tmp_path, row):
+    flags = [f"--recipe=digits_{row}", "--test_examples=64", "--monitor_every=1"]
+    out = run("train.py", *flags, *QUICK, f"--output={tmp_path}")
     assert {p.name for p in tmp_path.iterdir()} == {
         "history.json",
         "model.keras",
-        "report.json",
-        "report.md",
+        "report-paper-64.json",
+        "report-paper-64.md",
         "settings.json",
     }
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert set(report["accuracy"]) == {"natural", "pgd20", "pgd20x10"}
+    report = json.loads((tmp_path / "report-paper-64.json").read_text())
+    assert set(report["accuracy"]) == {
+        "natural",
+        "pgd20",
+        "pgd100",
+        "cw100",
+        "pgd20x10",
+    }
     assert f"{report['accuracy']['pgd20']:.2%}" in out
     settings = json.loads((tmp_path / "settings.json").read_text())["settings"]
-    assert settings["method"] == method
-    assert settings["epochs"] == 2
-    assert len(json.loads((tmp_path / "history.json").read_text())["loss"]) == 2
+    assert settings["name"] == f"digits_{row}"
+    assert (settings["epochs"], settings["seed"]) == (2, 0)
+    history = json.loads((tmp_path / "history.json").read_text())
+    for name in ("loss", "seconds", "cpu_seconds", "val_pgd20_accuracy"):
+        assert len(history[name]) == 2
+
+    # The model is plain, and evaluate.py knows the rest from the folder.
+    out = run(
+        "evaluate.py",
+        f"--model={tmp_path}",
+        "--attacks=fgsm,pgd20",
+        "--examples=32",
+        "--verbose=0",
+    )
+    found = json.loads((tmp_path / "report-fgsm-pgd20-32.json").read_text())
+    assert set(found["accuracy"]) == {"natural", "fgsm", "pgd20"}
+    assert found["threat_models"]["fgsm"]["epsilon"] == 0.16
+    assert f"{found['accuracy']['fgsm']:.2%}" in out
+    assert not list(tmp_path.glob("*.partial"))
 
 
-@pytest.mark.parametrize("method", ["natural", "free"])
-def test_the_same_command_continues_a_killed_run(tmp_path, method):
+def test_a_file_is_evaluated_with_what_the_flags_say(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    model.save(tmp_path / "mine.keras")
+    flags = [f"--model={tmp_path / 'mine.keras'}", "--attacks=pgd20", "--examples=16"]
+    assert "--dataset" in fails("evaluate.py", *flags, "--epsilon=0.1")
+    assert "--epsilon" in fails("evaluate.py", *flags, "--dataset=digits")
+    assert "--attacks" in fails("evaluate.py", *flags[:1], "--attacks=pgd21")
+    run("evaluate.py", *flags, "--dataset=digits", "--epsilon=8/255", "--verbose=0")
+    found = json.loads((tmp_path / "report-pgd20-16.json").read_text())
+    assert found["threat_models"]["pgd20"]["epsilon"] == pytest.approx(8 / 255)
+
+
+@pytest.mark.parametrize("row", ["natural", "free4"])
+def test_the_same_command_continues_a_killed_run(tmp_path, row):
     def flags(folder):
         return [
-            f"--method={method}",
-            "--epochs=40",
-            "--batch_size=512",
+            f"--recipe=digits_{row}",
+            "--set=ema_momentum=0.9",
+            "--set=steps_per_epoch=4",
             "--verbose=0",
             "--deterministic",
+            "--test_examples=0",
             f"--output={tmp_path / folder}",
         ]
 
@@ -104,14 +154,47 @@ def test_the_same_command_continues_a_killed_run(tmp_path, method):
 
 
 def test_train_refuses_to_mix_two_runs(tmp_path):
-    flags = ["--epochs=1", "--verbose=0", f"--output={tmp_path}"]
-    run("train.py", *flags)
-    ended = subprocess.run(
-        command("train.py", *flags, "--epsilon=0.3"),
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        check=False,
+    flags = ["--recipe=digits_natural", *QUICK, "--test_examples=0"]
+    run("train.py", *flags, f"--output={tmp_path}")
+    said = fails("train.py", *flags, "--set=momentum=0.5", f"--output={tmp_path}")
+    assert "momentum=0.9 (now 0.5)" in said
+
+
+def test_train_lists_and_shows_recipes():
+    listed = run("train.py", "--list").split()
+    assert "cifar10_wrn32_10_free8" in listed
+    shown = json.loads(
+        run("train.py", "--recipe=cifar10_wrn32_10_free8", "--show", "--set=replays=4")
     )
-    assert ended.returncode != 0
-    assert "--epsilon=" in ended.stdout + ended.stderr
+    assert shown["method_arguments"] == {"replays": 4}
+    said = fails("train.py", "--recipe=cifar10_free8")
+    assert "Did you mean" in said
+    assert "--recipe" in fails("train.py")
+
+
+def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
+    flags = [
+        "--table=digits",
+        "--rows=natural,free4,fgsm_rs",
+        "--autoattack_rows=free4",
+        "--autoattack_examples=8",
+        "--examples=48",
+        "--verbose=0",
+        f"--output={tmp_path}",
+    ]
+    assert "No row is finished" in fails("reproduce_table.py", "--notrain", *flags)
+    out = run("reproduce_table.py", *flags)
+    assert "== train.py --recipe=digits_free4" in out
+    printed = (tmp_path / "table-digits-full.md").read_text()
+    assert printed in out
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if "|" in line]
+    assert rows[:5] == ["training", "---", "natural", "free4", "fgsm_rs"]
+    report = json.loads(
+        (tmp_path / "digits_free4" / "report-paper-48.json").read_text()
+    )
+    assert f"{100 * report['accuracy']['pgd100']:.1f} ±" in printed
+    assert "McNemar" in printed
+    # A second time there is nothing left to do.
+    again = run("reproduce_table.py", *flags)
+    assert "==" not in again
+    assert printed in again

@@ -1,28 +1,16 @@
-"""Pictures of attacks and of robust models.
-
-Needs the extra `plot` (`pip install "keras_free_adv[plot]"`). Each function returns a
-`matplotlib.figure.Figure` and draws without a display; save it with
-`figure.savefig(path)`.
-"""
+"""What an attack adds to images, and what models then see."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.labels import class_numbers
-
-try:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-except ImportError as error:
-    raise ImportError(
-        "keras_free_adv.plotting needs matplotlib. "
-        'Install it with: pip install "keras_free_adv[plot]"'
-    ) from error
 
 _RIGHT, _WRONG = "#1b7837", "#b2182b"
 

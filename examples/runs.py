@@ -1,0 +1,96 @@
+"""A run is a folder: settings.json, model.keras, history.json, and reports."""
+
+import json
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import app
+
+import keras_free_adv
+from keras_free_adv import files, recipes
+from keras_free_adv.recipes import Recipe
+
+SETTINGS, MODEL, HISTORY = "settings.json", "model.keras", "history.json"
+
+
+def changed_recipe(name: str, changes: list[str]) -> Recipe:
+    """A recipe, with `KEY=VALUE` settings changed; a wrong one is a usage error."""
+    try:
+        recipe = recipes.get(name)
+        pairs = [change.partition("=") for change in changes]
+        for key, equals, _ in pairs:
+            if not equals:
+                raise ValueError(f"--set takes KEY=VALUE. Received: {key!r}.")
+        return recipe.replaced(**{key: value_of(text) for key, _, text in pairs})
+    except (TypeError, ValueError) as error:
+        raise app.UsageError(str(error)) from error
+
+
+def value_of(text: str) -> Any:
+    """A number (8/255 is one too), a list or dict as JSON, true, null, or a word."""
+    quotient = re.fullmatch(r"([-+.\de]+)/([-+.\de]+)", text)
+    try:
+        if quotient:
+            return float(quotient[1]) / float(quotient[2])
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on besides the settings."""
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "keras_free_adv": keras_free_adv.__version__,
+        "machine": platform.machine(),
+        "devices": [d.device_type for d in tf.config.list_physical_devices()],
+    }
+
+
+def settle(folder: Path, recipe: Recipe, seed: int, deterministic: bool) -> None:
+    """Writes the settings, or checks that the run to continue has the same.
+
+    Raises:
+        app.UsageError: the folder holds another run.
+    """
+    settings = {**recipe.to_dict(), "seed": seed, "deterministic": deterministic}
+    path = folder / SETTINGS
+    if not path.exists():
+        both = {"settings": settings, "environment": environment()}
+        files.write_text(path, json.dumps(both, indent=2))
+        return
+    before = json.loads(path.read_text())["settings"]
+    names = {*settings, *before}
+    changed = sorted(n for n in names if settings.get(n) != before.get(n))
+    if changed:
+        listed = ", ".join(
+            f"{name}={before.get(name)} (now {settings.get(name)})" for name in changed
+        )
+        raise app.UsageError(
+            f"{folder} holds a run with other settings: {listed}. Give another "
+            "--output, or remove the folder."
+        )
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe of a run."""
+    settings = json.loads((folder / SETTINGS).read_text())["settings"]
+    for name in ("seed", "deterministic"):
+        settings.pop(name)
+    return recipes.from_dict(settings)
+
+
+def history_of(folder: Path) -> dict[str, list[float]]:
+    """What `fit` logged, epoch by epoch."""
+    return json.loads((folder / HISTORY).read_text())
+
+
+def report_path(folder: Path, attacks: str, examples: int) -> Path:
+    """Where a run keeps the report of some attacks on so many examples."""
+    return folder / f"report-{attacks.replace(',', '-')}-{examples}.json"

@@ -1,0 +1,8 @@
+"""Image classification sets as tf.data pipelines.
+
+`load` needs the extra `datasets` (`pip install "keras_free_adv[datasets]"`).
+"""
+
+from keras_free_adv.datasets.loading import load
+
+__all__ = ["load"]

@@ -1,0 +1,88 @@
+"""Random crops and flips, which follow from a key."""
+
+from typing import Any
+
+import tensorflow as tf
+from keras import ops
+
+from keras_free_adv import random_numbers
+
+# Of the random resized crop, as ImageNet models are trained with it.
+AREAS = (0.08, 1.0)
+ASPECT_RATIOS = (3 / 4, 4 / 3)
+
+
+def pad_crop_flip(
+    images: Any, key: Any, *, padding: tuple[int, int], flip: bool
+) -> Any:
+    """Pads with zeros, crops to the old size and flips, each image by chance.
+
+    Args:
+        images: `[B, height, width, channels]`.
+        key: `[2]`, as of `random_numbers.key`.
+        padding: pixels at top and bottom, and at left and right.
+        flip: whether to flip every second image left to right.
+
+    Returns:
+        Images of the same shape.
+    """
+    pad_y, pad_x = padding
+    batch = tf.shape(images)[0]
+    height, width = images.shape[1:3]
+    rows = ops.arange(height)
+    columns = ops.arange(width)
+    row_key, column_key, flip_key = (
+        random_numbers.key(key[0], key[1], draw) for draw in range(3)
+    )
+    top = tf.random.stateless_uniform(
+        (batch, 1), row_key, maxval=2 * pad_y + 1, dtype=tf.int32
+    )
+    left = tf.random.stateless_uniform(
+        (batch, 1), column_key, maxval=2 * pad_x + 1, dtype=tf.int32
+    )
+    mirrored = (
+        tf.random.stateless_uniform((batch, 1), flip_key, maxval=2, dtype=tf.int32)
+        if flip
+        else tf.zeros((batch, 1), tf.int32)
+    )
+    columns = tf.where(mirrored == 1, columns[::-1], columns)
+    padded = tf.pad(images, [[0, 0], [pad_y, pad_y], [pad_x, pad_x], [0, 0]])
+    cropped_rows = tf.gather(padded, top + rows, batch_dims=1)
+    turned = tf.gather(
+        tf.transpose(cropped_rows, (0, 2, 1, 3)), left + columns, batch_dims=1
+    )
+    return tf.ensure_shape(tf.transpose(turned, (0, 2, 1, 3)), images.shape)
+
+
+def random_window(shape: Any, key: Any) -> tuple[Any, Any, Any, Any]:
+    """A window of random area and aspect ratio: top, left, height, width.
+
+    Args:
+        shape: of the image, `[3]`, int32.
+        key: `[2]`.
+    """
+    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        tf.zeros((1, 0, 4)),
+        seed=key,
+        min_object_covered=0.0,
+        aspect_ratio_range=ASPECT_RATIOS,
+        area_range=AREAS,
+        max_attempts=10,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return begin[0], begin[1], size[0], size[1]
+
+
+def central_window(shape: Any, image_size: int) -> tuple[Any, Any, Any, Any]:
+    """The central square: what is left of the shorter side without a margin.
+
+    Of 224 pixels, as if resized to 256 and cropped.
+    """
+    shorter = tf.minimum(shape[0], shape[1])
+    side = tf.cast(
+        tf.round(tf.cast(shorter, tf.float32) * image_size / (image_size + 32)),
+        tf.int32,
+    )
+    side = tf.maximum(side, 1)
+    return (shape[0] - side) // 2, (shape[1] - side) // 2, side, side

@@ -1,0 +1,291 @@
+"""An image classification set as a stream of minibatches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_free_adv import random_numbers, validation
+from keras_free_adv.data.passes import endless_passes, sharded_by_data
+from keras_free_adv.datasets import augmentation, sources
+from keras_free_adv.datasets.sources import Source
+
+# Sets up to the first size are shuffled whole, larger ones in windows of the second.
+SHUFFLED_WHOLE = 60_000
+SHUFFLE_WINDOW = 10_000
+AUGMENTATIONS = ("none", "standard", "standard_pad2")
+IMAGE_SIZE = 224
+
+# One pass, by its number, from its i-th minibatch on.
+Pass = Callable[[Any, Any], tf.data.Dataset]
+
+
+def load(
+    name: str,
+    *,
+    split: str,
+    batch_size: int,
+    augment: str = "none",
+    seed: int = 0,
+    data_dir: str | None = None,
+    image_size: int | None = None,
+    one_hot: bool = False,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Loads an image classification set as minibatches of (image, label).
+
+    A training split (its name begins with "train") is shuffled anew for each pass;
+    every other split keeps its order. Which images a minibatch holds, and how they
+    are augmented, follows from (seed, number of the minibatch) alone: `fit` of an
+    adversarial model enters the stream at any place, also after a kill. A
+    transformation on top (`map`, `take`) hides that, and makes it an ordinary
+    `tf.data.Dataset`.
+
+    Images are decoded and augmented once for each minibatch, in parallel, ahead of the
+    model, whatever the number of replays.
+
+    Args:
+        name: "digits" (scikit-learn's, 8x8 gray images, no download), or the name of
+            any image classification set of TensorFlow Datasets, such as "cifar10",
+            "cifar100" or "imagenet2012".
+        split: "train" or "test" for digits; a TFDS split such as "train[:90%]".
+        batch_size: images in a minibatch; the last of a pass may be shorter.
+        augment: "none" or "standard". For images of one size, "standard" pads by an
+            eighth of the image with zeros, crops at random, and flips left to right at
+            random (digits and letters, which mirroring would turn into other signs,
+            are only cropped); "standard_pad2" pads by 2 pixels, as the authors of Free
+            training do. For images of varying size, "standard" cuts a window of 8 to
+            100% of the area and an aspect ratio of 3/4 to 4/3, resizes it, and flips
+            at random; "none" cuts the central square, without the margin that is left
+            when an image is resized to 256 and cropped to 224.
+        seed: seed of the order and of the augmentation.
+        data_dir: where TFDS keeps its data; None for TFDS' own choice.
+        image_size: height and width to resize images of varying size to; 224 by
+            default. Of a JPEG only the window is decoded. Images of one size are not
+            resized.
+        one_hot: whether labels are rows of zeros and a one, as label smoothing
+            (`keras.losses.CategoricalCrossentropy(label_smoothing=...)`) needs.
+        drop_remainder: whether to leave out the short last minibatch of a pass.
+
+    Returns:
+        A `tf.data.Dataset` of one pass: images `[B, height, width, channels]`,
+        float32 in [0, 1], and labels `[B]`, int64 (or `[B, classes]`, float32). Its
+        attribute `classes` is the number of classes.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong, or the set is none of images of a
+            class each.
+        ImportError: the extra `datasets` is not installed.
+
+    Example:
+    >>> images, labels = next(iter(load("digits", split="test", batch_size=32)))
+    >>> images.shape
+    TensorShape([32, 8, 8, 1])
+    """
+    batch_size = validation.positive_integer("batch_size", batch_size)
+    validation.one_of("augment", augment, AUGMENTATIONS)
+    one_hot = validation.boolean("one_hot", one_hot)
+    drop_remainder = validation.boolean("drop_remainder", drop_remainder)
+    if image_size is not None:
+        image_size = validation.positive_integer("image_size", image_size)
+    if not isinstance(split, str):
+        raise TypeError(
+            "Argument `split` must be a string such as 'train' or 'test'. "
+            f"Received: split={split!r}."
+        )
+    if name == "digits":
+        source = sources.digits(split)
+    else:
+        source = sources.from_tfds(name, split, data_dir)
+    count = source.size // batch_size
+    if not drop_remainder and source.size % batch_size:
+        count += 1
+    if count == 0:
+        raise ValueError(
+            f"Argument `split` selects {source.size} images, too few for a minibatch. "
+            f"Received: split={split!r}, batch_size={batch_size}, "
+            f"drop_remainder={drop_remainder}."
+        )
+    varies = None in source.shape[:2]
+    _check_size_arguments(varies, image_size, augment, name, source)
+    minibatch = _minibatches(
+        source,
+        batch_size=batch_size,
+        drop_remainder=drop_remainder,
+        augment=augment,
+        seed=seed,
+        image_size=(image_size or IMAGE_SIZE) if varies else None,
+        one_hot=one_hot,
+    )
+
+    def one_pass(number: Any, within: Any) -> tf.data.Dataset:
+        examples = source.examples
+        if split.startswith("train"):
+            numbers = (random_numbers.SHUFFLE, seed, number)
+            examples = _shuffle(examples, source.size, numbers)
+        # Skipped before they are decoded.
+        examples = examples.skip(tf.cast(within, tf.int64) * batch_size)
+        return minibatch(examples, number * count + within)
+
+    dataset = _reshuffled_each_iteration(one_pass, count)
+    dataset.classes = source.classes
+    return dataset
+
+
+def _check_size_arguments(
+    varies: bool, image_size: int | None, augment: str, name: str, source: Source
+) -> None:
+    if not varies and image_size is not None:
+        raise ValueError(
+            "Argument `image_size` must be None for a set whose images all have one "
+            f"size. Received: image_size={image_size} for {name!r}, with images of "
+            f"shape {source.shape}."
+        )
+    if varies and augment == "standard_pad2":
+        raise ValueError(
+            "Argument `augment` must be 'none' or 'standard' for a set whose images "
+            f"vary in size. Received: augment={augment!r} for {name!r}."
+        )
+
+
+def _minibatches(
+    source: Source,
+    *,
+    batch_size: int,
+    drop_remainder: bool,
+    augment: str,
+    seed: int,
+    image_size: int | None,
+    one_hot: bool,
+) -> Callable[[tf.data.Dataset, Any], tf.data.Dataset]:
+    """Maps examples, and the number of their first minibatch, to minibatches."""
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
+    augments = augment != "none"
+
+    def label_of(label: Any) -> Any:
+        return tf.one_hot(label, source.classes) if one_hot else label
+
+    def key_of(number: Any) -> Any:
+        return random_numbers.key(random_numbers.AUGMENT, seed, number)
+
+    def same_size(examples: tf.data.Dataset, first: Any) -> tf.data.Dataset:
+        padding = _padding(augment, source.shape)
+        data = examples.map(
+            lambda image, label: (_decoded(image, source), label_of(label)), **parallel
+        ).batch(batch_size, drop_remainder=drop_remainder)
+        if not augments:
+            return data
+        return data.enumerate(first).map(
+            lambda number, batch: (
+                augmentation.pad_crop_flip(
+                    batch[0],
+                    key_of(number),
+                    padding=padding,
+                    flip=source.mirrors,
+                ),
+                batch[1],
+            ),
+            **parallel,
+        )
+
+    def varying_size(examples: tf.data.Dataset, first: Any) -> tf.data.Dataset:
+        return (
+            examples.enumerate(first * batch_size)
+            .map(
+                lambda number, example: (
+                    _window(
+                        example[0], source, image_size, key_of(number), random=augments
+                    ),
+                    label_of(example[1]),
+                ),
+                **parallel,
+            )
+            .batch(batch_size, drop_remainder=drop_remainder)
+        )
+
+    return same_size if image_size is None else varying_size
+
+
+def _padding(
+    augment: str, shape: tuple[int | None, int | None, int]
+) -> tuple[int, int]:
+    height, width = (n or 0 for n in shape[:2])
+    return (2, 2) if augment == "standard_pad2" else (height // 8, width // 8)
+
+
+def _decoded(image: Any, source: Source) -> Any:
+    """The whole image, in [0, 1]."""
+    if source.encoding == "pixels":
+        return image
+    pixels = tf.io.decode_image(
+        image, channels=source.shape[-1], expand_animations=False
+    )
+    return tf.cast(tf.ensure_shape(pixels, source.shape), tf.float32) / 255.0
+
+
+def _window(
+    encoded: Any, source: Source, image_size: int | None, key: Any, *, random: bool
+) -> Any:
+    """A window of the image, resized, in [0, 1]; of a JPEG no more is decoded."""
+    is_jpeg = source.encoding == "jpeg"
+    channels = source.shape[-1]
+    if is_jpeg:
+        shape = tf.io.extract_jpeg_shape(encoded)
+    else:
+        whole = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+        shape = tf.shape(whole)
+    if random:
+        window = augmentation.random_window(
+            shape, random_numbers.key(key[0], key[1], 0)
+        )
+    else:
+        window = augmentation.central_window(shape, image_size or IMAGE_SIZE)
+    top, left, height, width = window
+    if is_jpeg:
+        pixels = tf.io.decode_and_crop_jpeg(
+            encoded, tf.stack(window), channels=channels
+        )
+    else:
+        pixels = whole[top : top + height, left : left + width]
+    pixels = tf.image.resize(tf.cast(pixels, tf.float32), (image_size, image_size))
+    if random:
+        pixels = tf.image.stateless_random_flip_left_right(
+            pixels, random_numbers.key(key[0], key[1], 1)
+        )
+    return tf.clip_by_value(pixels / 255.0, 0.0, 1.0)
+
+
+def _shuffle(
+    examples: tf.data.Dataset, size: int, numbers: tuple[Any, ...]
+) -> tf.data.Dataset:
+    """Shuffles examples, still encoded, by a permutation that follows from `numbers`.
+
+    `Dataset.shuffle` would do, but it takes no seed that is only known in the graph.
+    """
+    window = size if size <= SHUFFLED_WHOLE else SHUFFLE_WINDOW
+
+    def shuffled(index: Any, chunk: Any) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(tf.shape(chunk[1])[0]), random_numbers.key(*numbers, index)
+        )
+        return tf.data.Dataset.from_tensor_slices(
+            tuple(tf.gather(part, order) for part in chunk)
+        )
+
+    return examples.batch(window).enumerate().flat_map(shuffled)
+
+
+def _reshuffled_each_iteration(one_pass: Pass, count: int) -> tf.data.Dataset:
+    """One pass a time it is iterated; remembers how to enter it at any minibatch."""
+    passes_begun = iter(range(2**62))
+    this_pass = tf.data.Dataset.from_tensors(0).map(
+        lambda _: tf.ensure_shape(
+            tf.numpy_function(lambda: np.int64(next(passes_begun)), [], tf.int64), ()
+        )
+    )
+    dataset = this_pass.flat_map(lambda p: one_pass(p, tf.zeros((), tf.int64)))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    dataset = sharded_by_data(dataset).prefetch(tf.data.AUTOTUNE)
+    dataset.minibatches_from = lambda first: endless_passes(one_pass, count, first)
+    return dataset

@@ -1,0 +1,106 @@
+"""Where the examples of a set come from, still encoded."""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from keras_free_adv import validation
+
+LARGE = 100_000
+# Sets of signs: mirrored they are others.
+_SIGNS = ("emnist", "kmnist", "mnist", "mnist_corrupted", "omniglot", "svhn_cropped")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The examples of a split, in a fixed order.
+
+    Attributes:
+        examples: (image, label): the file's bytes, or pixels in [0, 1].
+        size: number of examples.
+        classes: number of classes.
+        shape: (height, width, channels); height and width are None if they vary.
+        encoding: "jpeg", "any" (other encoded images), or "pixels".
+        mirrors: whether a mirrored image is still one of its class.
+    """
+
+    examples: tf.data.Dataset
+    size: int
+    classes: int
+    shape: tuple[int | None, int | None, int]
+    encoding: str
+    mirrors: bool = True
+
+
+def digits(split: str) -> Source:
+    """scikit-learn's digits: 8x8 gray images, a fifth of them for testing."""
+    try:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError as error:
+        raise _missing("scikit-learn") from error
+    validation.one_of("split", split, ("train", "test"))
+    images, labels = load_digits(return_X_y=True)
+    parts = train_test_split(
+        (images / 16.0).astype("float32").reshape(-1, 8, 8, 1),
+        labels.astype("int64"),
+        test_size=0.2,
+        random_state=0,
+        stratify=labels,
+    )
+    x, y = (parts[0], parts[2]) if split == "train" else (parts[1], parts[3])
+    examples = tf.data.Dataset.from_tensor_slices((x, y))
+    return Source(examples, len(x), 10, (8, 8, 1), "pixels", mirrors=False)
+
+
+def from_tfds(name: str, split: str, data_dir: str | None) -> Source:
+    """An image classification set of TensorFlow Datasets."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise _missing("tensorflow-datasets") from error
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise ValueError(
+            "Argument `name` must be 'digits' or the name of a TensorFlow Datasets "
+            f"set. Received: name={name!r}. tfds.list_builders() lists them."
+        ) from error
+    features = dict(builder.info.features or {})
+    image, label = (
+        features.get(key) for key in builder.info.supervised_keys or ("", "")
+    )
+    if not isinstance(image, tfds.features.Image) or not isinstance(
+        label, tfds.features.ClassLabel
+    ):
+        raise ValueError(
+            "Argument `name` must be an image classification set, with an Image and a "
+            f"ClassLabel. Received: name={name!r}, with {features}."
+        )
+    builder.download_and_prepare()
+    # A large set is read from several files in turn, always in the same order.
+    files_at_once = 16 if builder.info.splits.total_num_examples > LARGE else 1
+    examples = builder.as_dataset(
+        split=split,
+        as_supervised=True,
+        shuffle_files=False,
+        read_config=tfds.ReadConfig(
+            interleave_cycle_length=files_at_once, add_tfds_id=False
+        ),
+        decoders={builder.info.supervised_keys[0]: tfds.decode.SkipDecoding()},
+    )
+    return Source(
+        examples,
+        int(examples.cardinality()),
+        label.num_classes,
+        image.shape or (None, None, 3),
+        "jpeg" if image.encoding_format == "jpeg" else "any",
+        mirrors=builder.name not in _SIGNS,
+    )
+
+
+def _missing(package: str) -> ImportError:
+    return ImportError(
+        f"keras_free_adv.datasets.load needs {package} for this set. "
+        'Install it with: pip install "keras_free_adv[datasets]"'
+    )

@@ -1,0 +1,26 @@
+"""Pictures of attacks and of robust models.
+
+Needs the extra `plot` (`pip install "keras_free_adv[plot]"`). Each function returns a
+`matplotlib.figure.Figure` and draws without a display; save it with
+`figure.savefig(path)`.
+"""
+
+try:
+    import matplotlib  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "keras_free_adv.plotting needs matplotlib. "
+        'Install it with: pip install "keras_free_adv[plot]"'
+    ) from error
+
+from keras_free_adv.plotting.accuracy_against_time import (
+    plot_accuracy_against_time,
+    plot_published_cost,
+)
+from keras_free_adv.plotting.adversarial_examples import plot_adversarial_examples
+
+__all__ = [
+    "plot_accuracy_against_time",
+    "plot_adversarial_examples",
+    "plot_published_cost",
+]

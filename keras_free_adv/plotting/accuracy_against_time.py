@@ -1,0 +1,125 @@
+"""What robustness costs: accuracy against training time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from keras_free_adv import recipes
+
+# Told apart in black and white too.
+_STYLES = ("-o", "--s", "-.^", ":D", "-v", "--P", "-.X", ":*")
+
+
+def plot_accuracy_against_time(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    ylabel: str = "robust accuracy",
+    title: str = "",
+) -> Figure:
+    """Draws how accuracy rises while models are trained, on one axis of seconds.
+
+    Args:
+        curves: name to (seconds of training so far, accuracy then, as a share).
+        ylabel: what the accuracy is of, such as "PGD-20 accuracy, 500 test images".
+        title: above the picture.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: no curve, or one whose seconds and accuracies do not pair.
+
+    Example:
+    >>> figure = plot_accuracy_against_time({"Free": ([10, 20], [0.2, 0.3])})
+    >>> len(figure.axes[0].lines)
+    1
+    """
+    if not curves:
+        raise ValueError("Argument `curves` is empty. Pass at least one curve.")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
+    for number, (name, (seconds, accuracy)) in enumerate(curves.items()):
+        if len(seconds) != len(accuracy) or len(seconds) == 0:
+            raise ValueError(
+                "Argument `curves` must hold as many seconds as accuracies, one at "
+                f"least. Received: {len(seconds)} and {len(accuracy)} for {name!r}."
+            )
+        style = _STYLES[number % len(_STYLES)]
+        minutes = np.asarray(seconds) / 60
+        axis.plot(minutes, accuracy, style, label=name, markersize=5)
+    axis.set_xlabel("training, minutes", fontsize=13)
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    return _finished(figure, axis, ylabel, title)
+
+
+def plot_published_cost(dataset: str = "imagenet", attack: str = "pgd100") -> Figure:
+    """Draws published accuracy under an attack against published training minutes.
+
+    Figures of Shafahi et al. (2019), from the recipes; nothing of it is measured here.
+
+    Args:
+        dataset: "imagenet", "cifar10" or "cifar100".
+        attack: a column of the table, such as "pgd100".
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: an unknown table, or no row has a figure for the attack.
+
+    Example:
+    >>> plot_published_cost().axes[0].get_xlabel()
+    'training, published minutes'
+    """
+    rows = [
+        (recipe, recipe.published_minutes)
+        for recipe in recipes.table(dataset)
+        if attack in recipe.published and recipe.published_minutes is not None
+    ]
+    if not rows:
+        raise ValueError(
+            "Argument `attack` must be a column of the table. Received: "
+            f"attack={attack!r} for {dataset!r}."
+        )
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
+    for recipe, minutes in rows:
+        accuracy = recipe.published[attack]
+        is_free = recipe.method == "free"
+        axis.plot(
+            [minutes],
+            [accuracy],
+            "o" if is_free else "s",
+            color="tab:blue" if is_free else "black",
+            markersize=11,
+            markerfacecolor=None if is_free else "white",
+            label=recipe.method,
+        )
+        axis.annotate(
+            recipe.name.partition("_")[2],
+            (minutes, accuracy),
+            xytext=(0, 12),
+            textcoords="offset points",
+            ha="center",
+            fontsize=11,
+        )
+    axis.margins(0.18, 0.22)
+    axis.set_xlabel("training, published minutes", fontsize=13)
+    axis.yaxis.set_major_formatter(PercentFormatter(100.0, decimals=0))
+    title = f"{dataset}, as published by Shafahi et al. (2019)"
+    label = f"{attack.replace('pgd', 'PGD-')} accuracy, published"
+    return _finished(figure, axis, label, title)
+
+
+def _finished(figure: Figure, axis: Any, ylabel: str, title: str) -> Figure:
+    axis.set_ylabel(ylabel, fontsize=13)
+    axis.set_title(title, fontsize=14)
+    axis.tick_params(labelsize=12)
+    axis.grid(alpha=0.3)
+    handles, labels = axis.get_legend_handles_labels()
+    each = dict(zip(labels, handles, strict=True))
+    axis.legend(each.values(), each.keys(), fontsize=12)
+    return figure

@@ -1,0 +1,213 @@
+"""One training, as plain data."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from keras_free_adv import validation
+
+METHODS = ("natural", "free", "pgd", "trades")
+SCHEDULES = ("constant", "piecewise", "cosine", "cyclic")
+DECAYED = ("kernels", "all")
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+LIBRARIES = ("keras.applications",)
+ZOO = ("wide_resnet", "preact_resnet18", "small_cnn")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A data set, a model, a method and its settings: everything a training needs.
+
+    Numbers, strings, and dicts and tuples of them; no objects. Images are in [0, 1],
+    and `epsilon` and `step_size` on that scale.
+
+    Attributes:
+        name: of the recipe.
+        dataset: name for `datasets.load`.
+        train_split: split to train on.
+        test_split: split to attack.
+        augment: as of `datasets.load`.
+        drop_remainder: whether to leave out the short last minibatch of a pass.
+        model: a function of `zoo` ("wide_resnet", "preact_resnet18", "small_cnn"), or
+            "keras.applications.NAME".
+        model_arguments: its arguments, without `classes` and `input_shape`.
+        method: "natural", "free", "pgd" or "trades".
+        method_arguments: of the method's model: `replays` or `steps`, `step_size`...
+        epsilon: radius of the ball, on the [0, 1] scale.
+        norm: "linf" or "l2".
+        batch_size: images in a minibatch.
+        epochs: epochs of `steps_per_epoch` updates.
+        steps_per_epoch: updates in an epoch, for `fit`; free training counts replays
+            as updates.
+        learning_rate: the largest.
+        schedule: "constant"; "piecewise": divided by 10 at each of `drops`; "cosine":
+            falls to 0; "cyclic": rises in a line from 0 over the share `rise` of the
+            updates, and falls in a line to 0.
+        drops: updates after which a piecewise schedule drops.
+        rise: share of the updates in which a cyclic schedule rises.
+        momentum: of SGD.
+        weight_decay: an L2 term in the loss, (weight_decay / 2) * sum of squares.
+        decayed: the weights it counts: "kernels" (of convolutions and dense layers),
+            or "all".
+        label_smoothing: share of the label that is given to all classes alike.
+        ema_momentum: of the averaged weights that are kept, or None for no averaging.
+        epsilon_warmup: updates over which epsilon grows from 0.
+        policy: Keras' dtype policy of training.
+        attacks: columns of the evaluation, for `paper_attacks`.
+        published: published figures of this row, in percent: "natural", and the names
+            of attacks.
+        published_minutes: published training time, or None.
+        published_on: what the published figures were measured with, where that is
+            not this recipe.
+        source: where settings and figures are from.
+    """
+
+    name: str
+    dataset: str
+    train_split: str = "train"
+    test_split: str = "test"
+    augment: str = "standard"
+    drop_remainder: bool = False
+    model: str
+    model_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    method: str
+    method_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    epsilon: float
+    norm: str = "linf"
+    batch_size: int
+    epochs: int
+    steps_per_epoch: int
+    learning_rate: float
+    schedule: str
+    drops: tuple[int, ...] = ()
+    rise: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float
+    decayed: str
+    label_smoothing: float = 0.0
+    ema_momentum: float | None = None
+    epsilon_warmup: int = 0
+    policy: str = "float32"
+    attacks: str
+    published: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    published_minutes: float | None = None
+    published_on: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("method", METHODS),
+            ("schedule", SCHEDULES),
+            ("decayed", DECAYED),
+            ("policy", POLICIES),
+            ("norm", ("linf", "l2")),
+        ):
+            validation.one_of(name, getattr(self, name), known)
+        library = self.model.rpartition(".")[0]
+        if self.model not in ZOO and library not in LIBRARIES:
+            raise ValueError(
+                f"Argument `model` must be one of {', '.join(ZOO)}, or "
+                f"keras.applications.NAME. Received: model={self.model!r}."
+            )
+        for name in ("batch_size", "epochs", "steps_per_epoch"):
+            validation.positive_integer(name, getattr(self, name))
+        for name in ("epsilon", "learning_rate"):
+            validation.positive_number(name, getattr(self, name))
+
+    @property
+    def updates(self) -> int:
+        """Updates of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as JSON holds it."""
+        return {
+            field.name: _plain(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+        }
+
+    def replaced(self, **changes: Any) -> "Recipe":
+        """The recipe with some settings changed.
+
+        `method_arguments` and `model_arguments` are merged into those there are; a
+        setting that belongs into one of them may be given by its own name, such as
+        `replays=4` or `width=16`. What was published of another training is left
+        out.
+
+        Raises:
+            TypeError, ValueError: an unknown setting, or a wrong value.
+        """
+        if not changes:
+            return self
+        settings = self.to_dict()
+        for name, value in changes.items():
+            if name in settings:
+                settings[name] = _merged(settings[name], value)
+            elif name in METHOD_ARGUMENTS.get(changes.get("method", self.method), ()):
+                settings["method_arguments"][name] = value
+            elif name in MODEL_ARGUMENTS.get(changes.get("model", self.model), ()):
+                settings["model_arguments"][name] = value
+            else:
+                raise ValueError(
+                    f"A recipe has no setting {name!r}. Settings of this one: "
+                    f"{', '.join(self.settings())}."
+                )
+        for kind, known in (("method", METHOD_ARGUMENTS), ("model", MODEL_ARGUMENTS)):
+            if settings[kind] != getattr(self, kind):
+                taken = known.get(settings[kind], set())
+                arguments = settings[f"{kind}_arguments"]
+                settings[f"{kind}_arguments"] = {
+                    name: value for name, value in arguments.items() if name in taken
+                }
+        return from_dict(
+            {**settings, "published": {}, "published_minutes": None, "published_on": ""}
+        )
+
+    def settings(self) -> list[str]:
+        """The names that `replaced` takes."""
+        fields = [field.name for field in dataclasses.fields(self)]
+        return sorted(
+            {
+                *fields,
+                *METHOD_ARGUMENTS[self.method],
+                *MODEL_ARGUMENTS.get(self.model, ()),
+            }
+        )
+
+
+# What the method's model and the zoo's functions take, apart from what each takes.
+METHOD_ARGUMENTS: dict[str, set[str]] = {
+    "natural": set(),
+    "free": {"replays", "step_size"},
+    "pgd": {"steps", "step_size", "random_start"},
+    "trades": {"steps", "step_size", "beta"},
+}
+MODEL_ARGUMENTS: dict[str, set[str]] = {
+    "wide_resnet": {"depth", "width"},
+    "preact_resnet18": {"width"},
+}
+
+
+def from_dict(settings: Mapping[str, Any]) -> Recipe:
+    """A recipe from `to_dict()`, also when that went through JSON.
+
+    Raises:
+        ValueError: a setting is unknown, missing or wrong.
+    """
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise ValueError(f"A recipe has no setting {', '.join(map(repr, unknown))}.")
+    return Recipe(**{**settings, "drops": tuple(settings.get("drops", ()))})
+
+
+def _merged(before: Any, value: Any) -> Any:
+    if isinstance(before, dict) and isinstance(value, Mapping):
+        return {**before, **value}
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value

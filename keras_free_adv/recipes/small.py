@@ -1,0 +1,97 @@
+"""Small versions of the rows, for two CPU cores.
+
+CIFAR, about 20 minutes each: a PreActResNet-18 of a quarter of the width, in bfloat16,
+with the learning rate in a line up and down. Natural and Free rows make the same number
+of updates; the others as many as their cost allows in the same time. scikit-learn's
+digits, some seconds each, need no download.
+"""
+
+from typing import Any
+
+from keras_free_adv.evaluation.published_figures import published_figures
+from keras_free_adv.recipes.recipe import Recipe
+
+UPDATES_AN_EPOCH = 400
+_EPOCHS = 30
+
+_SMALL: dict[str, Any] = {
+    "model": "preact_resnet18",
+    "model_arguments": {"width": 16},
+    "epsilon": 8 / 255,
+    "batch_size": 128,
+    "learning_rate": 0.1,
+    "schedule": "cyclic",
+    "rise": 0.4,
+    "weight_decay": 2e-4,
+    "decayed": "all",
+    "policy": "mixed_bfloat16",
+    "source": "the settings are this project's",
+}
+
+# Updates of natural training in the time of one.
+_COSTS = {"pgd7": 6.0, "fgsm_rs": 2.0, "trades": 10.0}
+
+
+def _row(dataset: str, short: str, method: str, **arguments: Any) -> Recipe:
+    updates = _EPOCHS * UPDATES_AN_EPOCH / _COSTS.get(short, 1.0)
+    table_row = {"pgd7": "7pgd"}.get(short, short.replace("free", "free_m"))
+    is_of_the_paper = short not in ("fgsm_rs", "trades")
+    # A backup is written after an epoch: a method that costs more has shorter ones.
+    return Recipe(
+        name=f"{dataset}_small_{short}",
+        dataset=dataset,
+        method=method,
+        method_arguments=arguments,
+        epochs=_EPOCHS,
+        steps_per_epoch=round(updates / _EPOCHS),
+        attacks=dataset,
+        published=published_figures(dataset, table_row) if is_of_the_paper else {},
+        published_on="WRN-32-10, 80,000 updates" if is_of_the_paper else "",
+        **_SMALL,
+    )
+
+
+def small_rows(dataset: str, replays: tuple[int, ...]) -> list[Recipe]:
+    """The rows of a CIFAR table, and the later baselines."""
+    return [
+        _row(dataset, "natural", "natural"),
+        *(_row(dataset, f"free{m}", "free", replays=m) for m in replays),
+        _row(dataset, "pgd7", "pgd", steps=7, step_size=2 / 255),
+        _row(dataset, "fgsm_rs", "pgd", steps=1, step_size=10 / 255),
+        _row(dataset, "trades", "trades", steps=10, step_size=2 / 255, beta=6.0),
+    ]
+
+
+_DIGITS: dict[str, Any] = {
+    "dataset": "digits",
+    "model": "small_cnn",
+    "epsilon": 0.16,
+    "batch_size": 128,
+    "epochs": 40,
+    "steps_per_epoch": 24,
+    "learning_rate": 0.1,
+    "schedule": "cyclic",
+    "rise": 0.2,
+    "weight_decay": 2e-4,
+    "decayed": "kernels",
+    "attacks": "cifar10",
+    "source": "the settings are this project's",
+}
+
+
+def digits_rows() -> list[Recipe]:
+    """Every method on digits, with the same number of updates."""
+    rows: dict[str, tuple[str, dict[str, Any]]] = {
+        "natural": ("natural", {}),
+        "free4": ("free", {"replays": 4}),
+        "free8": ("free", {"replays": 8}),
+        "pgd7": ("pgd", {"steps": 7, "step_size": 0.04}),
+        "fgsm_rs": ("pgd", {"steps": 1, "step_size": 0.2}),
+        "trades": ("trades", {"steps": 10, "step_size": 0.04, "beta": 6.0}),
+    }
+    return [
+        Recipe(
+            name=f"digits_{short}", method=method, method_arguments=arguments, **_DIGITS
+        )
+        for short, (method, arguments) in rows.items()
+    ]
