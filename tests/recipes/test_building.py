@@ -179,7 +179,8 @@ def one_update(recipe, size):
 
 @pytest.mark.parametrize("name", ["cifar10_wrn32_10_free8", "imagenet_resnet50_free4"])
 def test_an_update_of_a_full_scale_recipe_runs(name):
-    recipe = recipes.get(name)
+    # In float32: half precision is slow where no kernel is made for it.
+    recipe = recipes.get(name).replaced(policy="float32")
     network = one_update(recipe, 224 if "imagenet" in name else 32)
     assert network.output_shape == (None, CLASSES[recipe.dataset])
     # ResNet-50 has 25.6 million weights, as published.
