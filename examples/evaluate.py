@@ -26,7 +26,8 @@ flags.DEFINE_string("model", None, "Folder of a run, or a .keras file.", require
 flags.DEFINE_list(
     "attacks",
     "paper",
-    "With commas between: paper (PGD-20, PGD-100, CW-100, 10 x PGD-20), or any of "
+    "With commas between: paper (the columns of the paper's table: PGD-20, PGD-100, "
+    "CW-100 and 10 x PGD-20 for CIFAR-10), or any of "
     "fgsm, pgd20, pgd100, cw100, pgd20x10, apgd_ce, apgd_dlr, apgd_t, fab_t, square, "
     "autoattack, autoattack_plus, autoattack_rand.",
 )
@@ -64,14 +65,45 @@ def attack(name: str, epsilon: float, norm: str, seed: int) -> list[Any]:
         "autoattack_plus": lambda: kfa.AutoAttack(epsilon, version="plus", **ball),
         "autoattack_rand": lambda: kfa.AutoAttack(epsilon, version="rand", **ball),
     }
-    if name == "paper":
-        columns = ("pgd20", "pgd100", "cw100", "pgd20x10")
-        return [known[column]() for column in columns]
     if name not in known:
         raise app.UsageError(
             f"--attacks must be of paper, {', '.join(known)}. Received: {name}."
         )
     return [known[name]()]
+
+
+def paper_attacks(table: str, epsilon: float, norm: str, seed: int) -> list[Any]:
+    """The columns of a table of the paper, at this epsilon, with steps of a quarter."""
+    settings = {
+        "epsilon": epsilon,
+        "step_size": epsilon / 4,
+        "norm": norm,
+        "seed": seed,
+    }
+    return [
+        kfa.PGDAttack.from_config({**column.get_config(), **settings})
+        for column in kfa.paper_attacks(table)
+    ]
+
+
+def chosen_attacks(epsilon: float, norm: str, table: str) -> list[Any]:
+    """The attacks asked for, each once."""
+    found: dict[str, Any] = {}
+    for name in FLAGS.attacks:
+        if name == "paper":
+            made = paper_attacks(table, epsilon, norm, FLAGS.seed)
+        else:
+            made = attack(name, epsilon, norm, FLAGS.seed)
+        found.update({one.name: one for one in made})
+    return list(found.values())
+
+
+def number(name: str, value: Any) -> float:
+    """A number above zero, given as 0.03 or 8/255."""
+    found = runs.value_of(str(value))
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or found <= 0:
+        raise app.UsageError(f"--{name} must be a number above 0. Received: {value}.")
+    return float(found)
 
 
 def setting(name: str, of_recipe: Any) -> Any:
@@ -80,6 +112,18 @@ def setting(name: str, of_recipe: Any) -> Any:
     if value is None and of_recipe is None:
         raise app.UsageError(f"--{name} is needed for a model that is not a run.")
     return of_recipe if value is None else value
+
+
+def report_path(path: Path, recipe: Recipe | None) -> Path:
+    """Named by all that is not the run's own setting."""
+    own = ["epsilon", "norm", "dataset", "split", "image_size"]
+    other = "" if recipe else f"-{path.stem}"
+    for name in own:
+        if FLAGS[name].value is not None:
+            other += f"-{name}={FLAGS[name].value}".replace("/", "_over_")
+    if FLAGS.seed:
+        other += f"-seed={FLAGS.seed}"
+    return runs.report_path(path.parent, ",".join(FLAGS.attacks), FLAGS.examples, other)
 
 
 def load(path: Path) -> keras.Model:
@@ -99,13 +143,9 @@ def main(argv: list[str]) -> None:
         path, recipe = path / runs.MODEL, runs.recipe_of(path)
     if not path.exists():
         raise app.UsageError(f"--model: there is no {path}.")
-    epsilon = float(runs.value_of(str(setting("epsilon", recipe and recipe.epsilon))))
+    epsilon = number("epsilon", setting("epsilon", recipe and recipe.epsilon))
     norm = setting("norm", recipe.norm if recipe else "linf")
-    attacks = [
-        made
-        for name in FLAGS.attacks
-        for made in attack(name, epsilon, norm, FLAGS.seed)
-    ]
+    attacks = chosen_attacks(epsilon, norm, recipe.attacks if recipe else "cifar10")
     test = datasets.load(
         setting("dataset", recipe and recipe.dataset),
         split=setting("split", recipe.test_split if recipe else "test"),
@@ -113,10 +153,9 @@ def main(argv: list[str]) -> None:
         image_size=FLAGS.image_size,
         data_dir=FLAGS.data_dir,
     )
-    output = Path(
-        FLAGS.output
-        or runs.report_path(path.parent, ",".join(FLAGS.attacks), FLAGS.examples)
-    )
+    output = Path(FLAGS.output or report_path(path, recipe))
+    if output.suffix != ".json":
+        raise app.UsageError(f"--output must end with .json. Received: {output}.")
     report = kfa.evaluate_robustness(
         load(path),
         test,

@@ -69,10 +69,10 @@ class Row:
 
 def short_name(recipe: Recipe) -> str:
     """What tells a recipe from the others of its table."""
-    for start in ("wrn32_10_", "small_", "imagenet_", "preactresnet18_", "digits_"):
+    for start in ("wrn32_10_", "small_", "imagenet_", "digits_"):
         if start in recipe.name:
             return recipe.name.partition(start)[2]
-    return recipe.name
+    return recipe.name.partition("_")[2]
 
 
 def chosen_recipes() -> list[Recipe]:
@@ -93,13 +93,13 @@ def chosen_recipes() -> list[Recipe]:
 
 def folder_of(recipe: Recipe) -> Path:
     """Where a row's run is."""
-    seed = f"-seed{FLAGS.seed}" if FLAGS.seed else ""
-    return Path(FLAGS.output) / f"{recipe.name}{seed}"
+    return Path(FLAGS.output) / runs.folder_name(recipe, FLAGS.seed)
 
 
 def make(recipe: Recipe) -> None:
     """Trains and attacks a row, as far as it is not done."""
     folder = folder_of(recipe)
+    runs.check_is_of(folder, recipe, FLAGS.seed)
     common = [f"--seed={FLAGS.seed}"]
     if FLAGS.data_dir:
         common.append(f"--data_dir={FLAGS.data_dir}")
@@ -140,6 +140,7 @@ def command(program: str, *arguments: str) -> None:
 def measured(recipe: Recipe) -> Row | None:
     """What there is of a row, or None if it is not finished."""
     folder = folder_of(recipe)
+    runs.check_is_of(folder, recipe, FLAGS.seed)
 
     def report(attacks: str, examples: int) -> RobustnessReport | None:
         path = runs.report_path(folder, attacks, examples)

@@ -37,7 +37,7 @@ def value_of(text: str) -> Any:
         if quotient:
             return float(quotient[1]) / float(quotient[2])
         return json.loads(text)
-    except ValueError:
+    except (ValueError, ZeroDivisionError):
         return text
 
 
@@ -53,6 +53,28 @@ def environment() -> dict[str, Any]:
     }
 
 
+def folder_name(recipe: Recipe, seed: int) -> str:
+    """Where a run is unless the user says: a recipe of its own settings, and a seed."""
+    seeded = f"-seed{seed}" if seed else ""
+    changed = "" if recipe == recipes.get(recipe.name) else "-changed"
+    return f"{recipe.name}{changed}{seeded}"
+
+
+def check_is_of(folder: Path, recipe: Recipe, seed: int) -> None:
+    """Raises a usage error if a folder holds the run of something else."""
+    path = folder / SETTINGS
+    if not path.exists():
+        return
+    settings = json.loads(path.read_text())["settings"]
+    expected = json.loads(json.dumps({**recipe.to_dict(), "seed": seed}))
+    changed = sorted(n for n in expected if settings.get(n) != expected[n])
+    if changed:
+        raise app.UsageError(
+            f"{folder} holds a run that is not {recipe.name} with seed {seed}: "
+            f"{', '.join(changed)} differ. Move it, or give another --output."
+        )
+
+
 def settle(folder: Path, recipe: Recipe, seed: int, deterministic: bool) -> None:
     """Writes the settings, or checks that the run to continue has the same.
 
@@ -60,6 +82,7 @@ def settle(folder: Path, recipe: Recipe, seed: int, deterministic: bool) -> None
         app.UsageError: the folder holds another run.
     """
     settings = {**recipe.to_dict(), "seed": seed, "deterministic": deterministic}
+    settings = json.loads(json.dumps(settings))
     path = folder / SETTINGS
     if not path.exists():
         both = {"settings": settings, "environment": environment()}
@@ -80,6 +103,11 @@ def settle(folder: Path, recipe: Recipe, seed: int, deterministic: bool) -> None
 
 def recipe_of(folder: Path) -> Recipe:
     """The recipe of a run."""
+    if not (folder / SETTINGS).exists():
+        raise app.UsageError(
+            f"--model: {folder} is not the folder of a run: it has no {SETTINGS}. Pass "
+            "a .keras file, or the folder that train.py wrote."
+        )
     settings = json.loads((folder / SETTINGS).read_text())["settings"]
     for name in ("seed", "deterministic"):
         settings.pop(name)
@@ -91,6 +119,6 @@ def history_of(folder: Path) -> dict[str, list[float]]:
     return json.loads((folder / HISTORY).read_text())
 
 
-def report_path(folder: Path, attacks: str, examples: int) -> Path:
-    """Where a run keeps the report of some attacks on so many examples."""
-    return folder / f"report-{attacks.replace(',', '-')}-{examples}.json"
+def report_path(folder: Path, attacks: str, examples: int, other: str = "") -> Path:
+    """Where a run keeps a report: of which attacks, how many examples, what else."""
+    return folder / f"report-{attacks.replace(',', '-')}-{examples}{other}.json"

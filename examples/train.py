@@ -46,7 +46,11 @@ flags.DEFINE_bool(
     "deterministic", False, "Repeatable bit for bit on one machine; slower."
 )
 flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
-flags.DEFINE_string("output", None, "Folder of the run; runs/RECIPE if unset.")
+flags.DEFINE_string(
+    "output",
+    None,
+    "Folder of the run; if unset runs/RECIPE, with -changed and -seedN where so.",
+)
 flags.DEFINE_enum("verbose", "auto", ["auto", "0", "1", "2"], "As in Keras' fit.")
 
 flags.DEFINE_integer("monitor_every", 0, "PGD-20 each so many epochs; 0 for never.", 0)
@@ -89,11 +93,8 @@ def callbacks(
     return [*found, backup]
 
 
-def train(
-    recipe: Recipe, folder: Path, seed: int, data_dir: str | None, verbose: Any
-) -> keras.Model:
+def train(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.Model:
     """Trains, or goes on training; returns the network in float32."""
-    data = building.data(recipe, recipe.train_split, seed=seed, data_dir=data_dir)
     network = building.network(recipe, data)
     model = building.compiled(recipe, network)
     backup = BackupAndRestore(folder / "backup", delete_checkpoint=False)
@@ -109,8 +110,8 @@ def train(
         source,
         epochs=recipe.epochs,
         steps_per_epoch=recipe.steps_per_epoch,
-        callbacks=callbacks(recipe, backup, data_dir),
-        verbose=verbose,
+        callbacks=callbacks(recipe, backup, FLAGS.data_dir),
+        verbose=verbose(),
         **settings,
     )
     files.write_text(folder / runs.HISTORY, json.dumps(history.history))
@@ -119,14 +120,18 @@ def train(
     return trained
 
 
-def trained_model(recipe: Recipe, folder: Path) -> keras.Model:
+def verbose() -> str | int:
+    """As Keras takes it."""
+    return FLAGS.verbose if FLAGS.verbose == "auto" else int(FLAGS.verbose)
+
+
+def trained_model(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.Model:
     """The run's model, trained now if it is not yet."""
     path = folder / runs.MODEL
     if path.exists():
         print(f"{path} is trained.", flush=True)
         return keras.models.load_model(path)
-    verbose = FLAGS.verbose if FLAGS.verbose == "auto" else int(FLAGS.verbose)
-    model = train(recipe, folder, FLAGS.seed, FLAGS.data_dir, verbose)
+    model = train(recipe, data, folder)
     with files.written_beside(path) as beside:
         model.save(beside)
     shutil.rmtree(folder / "backup", ignore_errors=True)
@@ -146,7 +151,7 @@ def measure(recipe: Recipe, model: keras.Model, folder: Path) -> None:
         building.attacks(recipe),
         max_examples=FLAGS.test_examples,
         resume=path.with_suffix(".partial"),
-        verbose=FLAGS.verbose if FLAGS.verbose == "auto" else int(FLAGS.verbose),
+        verbose=verbose(),
     )
     files.write_text(path.with_suffix(".md"), report.to_markdown(recipe.published))
     files.write_text(path, report.to_json())
@@ -167,12 +172,16 @@ def main(argv: list[str]) -> None:
     if FLAGS.show:
         print(json.dumps(recipe.to_dict(), indent=2))
         return
-    folder = Path(FLAGS.output or f"runs/{recipe.name}")
-    runs.settle(folder, recipe, FLAGS.seed, FLAGS.deterministic)
+    folder = Path(FLAGS.output or f"runs/{runs.folder_name(recipe, FLAGS.seed)}")
     keras.utils.set_random_seed(FLAGS.seed)
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
-    model = trained_model(recipe, folder)
+    data = building.data(
+        recipe, recipe.train_split, seed=FLAGS.seed, data_dir=FLAGS.data_dir
+    )
+    # Not before: a folder is not to be bound to settings that cannot be trained.
+    runs.settle(folder, recipe, FLAGS.seed, FLAGS.deterministic)
+    model = trained_model(recipe, data, folder)
     seconds = runs.history_of(folder)["seconds"]
     print(
         f"Training took {sum(seconds) / 60:.1f} minutes for {recipe.updates:,} updates;"

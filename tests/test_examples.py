@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,7 +114,7 @@ def test_a_file_is_evaluated_with_what_the_flags_say(tmp_path):
     assert "--epsilon" in fails("evaluate.py", *flags, "--dataset=digits")
     assert "--attacks" in fails("evaluate.py", *flags[:1], "--attacks=pgd21")
     run("evaluate.py", *flags, "--dataset=digits", "--epsilon=8/255", "--verbose=0")
-    found = json.loads((tmp_path / "report-pgd20-16.json").read_text())
+    found = json.loads((next(tmp_path.glob("report-pgd20-16-mine*.json"))).read_text())
     assert found["threat_models"]["pgd20"]["epsilon"] == pytest.approx(8 / 255)
 
 
@@ -198,3 +199,31 @@ def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     again = run("reproduce_table.py", *flags)
     assert "==" not in again
     assert printed in again
+
+
+def test_rows_of_a_table_have_names_of_their_own(tmp_path):
+    """--rows=free8 is the paper's row, not that of another network."""
+    said = fails("reproduce_table.py", "--table=cifar10", "--rows=free")
+    names = re.search(r"--rows must be of (.*?)\. Received", said, re.S)[1].split(", ")
+    assert len(names) == len(set(names)) == 9
+    assert {"free8", "preactresnet18_free8", "trades"} <= set(names)
+
+
+def test_a_changed_run_is_not_taken_for_the_recipe(tmp_path):
+    flags = ["--recipe=digits_free4", *QUICK, "--test_examples=0"]
+    run("train.py", *flags, f"--output={tmp_path / 'digits_free4'}")
+    said = fails(
+        "reproduce_table.py",
+        "--table=digits",
+        "--rows=free4",
+        f"--output={tmp_path}",
+    )
+    assert "epochs" in said
+    assert "digits_free4" in said
+
+
+def test_a_wrong_setting_does_not_bind_the_folder(tmp_path):
+    flags = ["--recipe=digits_natural", f"--output={tmp_path / 'run'}"]
+    assert "`augment`" in fails("train.py", *flags, "--set=augment=standart")
+    assert "no_such" in fails("train.py", *flags, "--set=dataset=no_such")
+    assert not (tmp_path / "run").exists()

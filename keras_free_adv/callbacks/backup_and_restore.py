@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -142,13 +143,17 @@ class BackupAndRestore(keras.callbacks.Callback):
         keras_internals.start_at_epoch(self.model, metadata["epoch"])
         self.model.history.history.update(metadata["history"])
         self._to_restore = {**metadata, "folder": backup}
+        if metadata["epoch"] >= (self.params or {}).get("epochs", math.inf):
+            self._restore()  # there is no epoch left to begin
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Restores, once, what other callbacks reset when training began."""
         self._epoch = epoch
         self._last_batch = -1
-        if not self._to_restore:
-            return
+        if self._to_restore:
+            self._restore()
+
+    def _restore(self) -> None:
         metadata, self._to_restore = self._to_restore, {}
         self.model.history.epoch = list(metadata["epochs"])
         with np.load(metadata["folder"] / "arrays.npz", allow_pickle=False) as file:

@@ -51,7 +51,7 @@ def plot_accuracy_against_time(
         minutes = np.asarray(seconds) / 60
         axis.plot(minutes, accuracy, style, label=name, markersize=5)
     axis.set_xlabel("training, minutes", fontsize=13)
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return _finished(figure, axis, ylabel, title)
 
 
@@ -86,27 +86,15 @@ def plot_published_cost(dataset: str = "imagenet", attack: str = "pgd100") -> Fi
         )
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
-    for recipe, minutes in rows:
-        accuracy = recipe.published[attack]
-        is_free = recipe.method == "free"
+    for number, (recipe, minutes) in enumerate(rows):
         axis.plot(
             [minutes],
-            [accuracy],
-            "o" if is_free else "s",
-            color="tab:blue" if is_free else "black",
+            [recipe.published[attack]],
+            _STYLES[number % len(_STYLES)].lstrip("-.:"),
             markersize=11,
-            markerfacecolor=None if is_free else "white",
-            label=recipe.method,
+            label=_description(recipe),
         )
-        axis.annotate(
-            recipe.name.partition("_")[2],
-            (minutes, accuracy),
-            xytext=(0, 12),
-            textcoords="offset points",
-            ha="center",
-            fontsize=11,
-        )
-    axis.margins(0.18, 0.22)
+    axis.margins(0.1)
     axis.set_xlabel("training, published minutes", fontsize=13)
     axis.yaxis.set_major_formatter(PercentFormatter(100.0, decimals=0))
     title = f"{dataset}, as published by Shafahi et al. (2019)"
@@ -119,7 +107,18 @@ def _finished(figure: Figure, axis: Any, ylabel: str, title: str) -> Figure:
     axis.set_title(title, fontsize=14)
     axis.tick_params(labelsize=12)
     axis.grid(alpha=0.3)
-    handles, labels = axis.get_legend_handles_labels()
-    each = dict(zip(labels, handles, strict=True))
-    axis.legend(each.values(), each.keys(), fontsize=12)
+    axis.legend(fontsize=12)
     return figure
+
+
+def _description(recipe: recipes.Recipe) -> str:
+    """Such as "ResNet-50, Free m=4"."""
+    arguments = recipe.method_arguments
+    method = {
+        "free": f"Free m={arguments.get('replays')}",
+        "pgd": f"{arguments.get('steps')}-PGD",
+    }.get(recipe.method, recipe.method)
+    network = recipe.model.rpartition(".")[2].replace("ResNet", "ResNet-")
+    if recipe.model == "wide_resnet":
+        network = "WRN-{depth}-{width}".format(**recipe.model_arguments)
+    return f"{network}, {method}"

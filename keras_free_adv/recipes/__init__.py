@@ -3,7 +3,7 @@
     recipes.names()                            # all of them
     recipe = recipes.get("cifar10_wrn32_10_free8")
     recipe.to_dict()                           # data set, model, method, schedule, ...
-    recipe.replaced(replays=4, epochs=100)     # a recipe of your own
+    recipe.replaced(replays=4, epochs=100)     # half as long, dropping half as late
 
 `examples/train.py --recipe=NAME` trains one; `recipes.building` has the functions it
 is made of.

@@ -160,7 +160,7 @@ def learning_rate(recipe: Recipe) -> Any:
     """The learning rate: a number or a schedule over the updates of the recipe."""
     peak, schedules = recipe.learning_rate, keras.optimizers.schedules
     if recipe.schedule == "piecewise":
-        # Keras drops after a boundary, the authors at it.
+        # A boundary of Keras' is the last update before the drop.
         return schedules.PiecewiseConstantDecay(
             [drop - 1 for drop in recipe.drops],
             [peak * 0.1**n for n in range(len(recipe.drops) + 1)],

@@ -10,6 +10,7 @@ METHODS = ("natural", "free", "pgd", "trades")
 SCHEDULES = ("constant", "piecewise", "cosine", "cyclic")
 DECAYED = ("kernels", "all")
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+AUGMENTATIONS = ("none", "standard", "standard_pad2")  # of datasets.load
 LIBRARIES = ("keras.applications",)
 ZOO = ("wide_resnet", "preact_resnet18", "small_cnn")
 
@@ -109,10 +110,47 @@ class Recipe:
                 f"Argument `model` must be one of {', '.join(ZOO)}, or "
                 f"keras.applications.NAME. Received: model={self.model!r}."
             )
+        validation.one_of("augment", self.augment, AUGMENTATIONS)
+        validation.one_of("attacks", self.attacks, ("cifar10", "cifar100", "imagenet"))
         for name in ("batch_size", "epochs", "steps_per_epoch"):
             validation.positive_integer(name, getattr(self, name))
         for name in ("epsilon", "learning_rate"):
             validation.positive_number(name, getattr(self, name))
+        for name in ("momentum", "rise", "label_smoothing"):
+            _share(name, getattr(self, name))
+        if self.ema_momentum is not None:
+            _share("ema_momentum", self.ema_momentum)
+        if self.weight_decay != 0:
+            validation.positive_number("weight_decay", self.weight_decay, "Or pass 0.")
+        if self.epsilon_warmup != 0:
+            validation.positive_integer(
+                "epsilon_warmup", self.epsilon_warmup, "Or pass 0."
+            )
+        self._check_drops()
+        _check_arguments(
+            f"method {self.method!r}",
+            self.method_arguments,
+            METHOD_ARGUMENTS[self.method],
+        )
+        if self.model in ZOO:
+            _check_arguments(
+                f"model {self.model!r}",
+                self.model_arguments,
+                MODEL_ARGUMENTS.get(self.model, set()),
+            )
+
+    def _check_drops(self) -> None:
+        drops = self.drops
+        whole = isinstance(drops, tuple) and all(isinstance(d, int) for d in drops)
+        rising = whole and list(drops) == sorted(set(drops))
+        inside = rising and all(0 < drop < self.updates for drop in drops)
+        if not inside or (self.schedule == "piecewise" and not drops):
+            raise ValueError(
+                "Argument `drops` must be rising numbers of updates, above 0 and below "
+                f"the {self.updates} of the training; a piecewise schedule needs one. "
+                f"Received: drops={drops!r} with schedule={self.schedule!r}. Pass "
+                "drops=[n, ...], or another schedule."
+            )
 
     @property
     def updates(self) -> int:
@@ -131,37 +169,60 @@ class Recipe:
 
         `method_arguments` and `model_arguments` are merged into those there are; a
         setting that belongs into one of them may be given by its own name, such as
-        `replays=4` or `width=16`. What was published of another training is left
-        out.
+        `replays=4` or `width=16`. A schedule keeps its proportions when the length
+        changes, and a step size its share of epsilon. What was published of another
+        training is left out.
 
         Raises:
             TypeError, ValueError: an unknown setting, or a wrong value.
         """
         if not changes:
             return self
-        settings = self.to_dict()
+        for name in ("epochs", "steps_per_epoch"):
+            validation.positive_integer(name, changes.get(name, 1))
+        validation.positive_number("epsilon", changes.get("epsilon", 1.0))
+        settings = self._inherited(changes)
         for name, value in changes.items():
-            if name in settings:
-                settings[name] = _merged(settings[name], value)
-            elif name in METHOD_ARGUMENTS.get(changes.get("method", self.method), ()):
+            if name in ("method_arguments", "model_arguments"):
+                settings[name].update(value)
+            elif name in settings:
+                settings[name] = value
+            elif name in METHOD_ARGUMENTS.get(settings["method"], ()):
                 settings["method_arguments"][name] = value
-            elif name in MODEL_ARGUMENTS.get(changes.get("model", self.model), ()):
+            elif name in MODEL_ARGUMENTS.get(settings["model"], ()):
                 settings["model_arguments"][name] = value
             else:
                 raise ValueError(
                     f"A recipe has no setting {name!r}. Settings of this one: "
                     f"{', '.join(self.settings())}."
                 )
+        return from_dict(settings)
+
+    def _inherited(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """What stays of the settings, as far as it fits the changes."""
+        settings = {**self.to_dict(), "published": {}, "published_minutes": None}
+        settings["published_on"] = ""
         for kind, known in (("method", METHOD_ARGUMENTS), ("model", MODEL_ARGUMENTS)):
+            settings[kind] = changes.get(kind, settings[kind])
             if settings[kind] != getattr(self, kind):
                 taken = known.get(settings[kind], set())
                 arguments = settings[f"{kind}_arguments"]
                 settings[f"{kind}_arguments"] = {
                     name: value for name, value in arguments.items() if name in taken
                 }
-        return from_dict(
-            {**settings, "published": {}, "published_minutes": None, "published_on": ""}
+        arguments = settings["method_arguments"]
+        if "step_size" in arguments:
+            arguments["step_size"] *= (
+                changes.get("epsilon", self.epsilon) / self.epsilon
+            )
+        updates = changes.get("epochs", self.epochs) * changes.get(
+            "steps_per_epoch", self.steps_per_epoch
         )
+        drops = {round(drop * updates / self.updates) for drop in self.drops}
+        settings["drops"] = sorted(drop for drop in drops if 0 < drop < updates)
+        if changes.get("schedule", self.schedule) != "piecewise":
+            settings["drops"] = []
+        return settings
 
     def settings(self) -> list[str]:
         """The names that `replaced` takes."""
@@ -198,13 +259,34 @@ def from_dict(settings: Mapping[str, Any]) -> Recipe:
     unknown = sorted(set(settings) - known)
     if unknown:
         raise ValueError(f"A recipe has no setting {', '.join(map(repr, unknown))}.")
-    return Recipe(**{**settings, "drops": tuple(settings.get("drops", ()))})
+    drops = settings.get("drops", ())
+    if isinstance(drops, list):
+        drops = tuple(drops)
+    return Recipe(**{**settings, "drops": drops})
 
 
-def _merged(before: Any, value: Any) -> Any:
-    if isinstance(before, dict) and isinstance(value, Mapping):
-        return {**before, **value}
-    return value
+def _share(name: str, value: Any) -> None:
+    if not 0.0 <= validation.finite_number(name, value) < 1.0:
+        raise ValueError(
+            f"Argument `{name}` must be at least 0 and below 1. Received: "
+            f"{name}={value!r}."
+        )
+
+
+def _check_arguments(owner: str, arguments: Any, known: set[str]) -> None:
+    """Raises if an argument is unknown to its owner, or of a wrong value."""
+    for name, value in arguments.items():
+        if name not in known:
+            raise ValueError(
+                f"The {owner} has no argument {name!r}. It takes: "
+                f"{', '.join(sorted(known)) or 'none'}."
+            )
+        if name in ("replays", "steps", "depth", "width"):
+            validation.positive_integer(name, value)
+        elif name == "random_start":
+            validation.boolean(name, value)
+        else:
+            validation.positive_number(name, value)
 
 
 def _plain(value: Any) -> Any:

@@ -179,7 +179,7 @@ _TRADES = Recipe(
         "drop_remainder": False,
         "epochs": 76,
         "steps_per_epoch": 391,
-        "drops": (75 * 391,),
+        "drops": (74 * 391,),  # from the 75th epoch on
         "decayed": "all",
         "source": "Zhang et al. 2019",
     },

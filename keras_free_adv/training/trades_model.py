@@ -89,6 +89,7 @@ class TRADESModel(CraftingModel):
         )
         self.beta = beta
         self._view: LogitView | None = None
+        self._view_says: bool | None = None  # what the compiled loss said of it
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the divergence, then one update of the weights."""
@@ -98,7 +99,7 @@ class TRADESModel(CraftingModel):
 
         def divergence_at(iterate: Any) -> Any:
             y_pred = self(self._with_images(x, iterate), training=False)
-            return ops.sum(losses.divergence(clean_logits, self._logits(y_pred)))
+            return ops.mean(losses.divergence(clean_logits, self._logits(y_pred)))
 
         perturbed = self._climb(images, self._start(images), divergence_at)
 
@@ -145,16 +146,20 @@ class TRADESModel(CraftingModel):
         if sample_weight is not None:
             (weights,) = tree.flatten(sample_weight)
             values = values * ops.reshape(ops.cast(weights, values.dtype), (-1,))
-        return ops.mean(values) / self.distribute_strategy.num_replicas_in_sync
+        count = ops.cast(ops.shape(values)[0], values.dtype)
+        # A replica's share may be empty.
+        mean = ops.divide_no_nan(ops.sum(values), count)
+        return mean / self.distribute_strategy.num_replicas_in_sync
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         super()._prepare(sample, rows)
-        if self._view is not None:
-            return
-        few = tree.map_structure(lambda a: np.asarray(a[:8]), sample[0])
         said = getattr(self.loss, "from_logits", None)
         if isinstance(self.loss, str):
             said = False  # as Keras takes a loss given by its name
+        if self._view is not None and self._view_says == said:
+            return
+        few = tree.map_structure(lambda a: np.asarray(a[:8]), sample[0])
+        self._view_says = said
         self._view = logit_view(
             self,
             "auto" if said is None else bool(said),

@@ -23,7 +23,9 @@ class WrappedModel(keras.Model):
     def __init__(self, model: keras.Model, **kwargs: Any) -> None:
         _refuse_what_cannot_be_wrapped(model)
         kwargs.setdefault("dtype", model.dtype_policy)
-        super().__init__(**kwargs)
+        # The inner model casts for itself. Rounded to half precision on their way in,
+        # images would lose most of a perturbation of 8/255.
+        super().__init__(autocast=False, **kwargs)
         self.model = model
         self.built = model.built
 

@@ -146,6 +146,27 @@ def test_a_backup_continues_with_the_weights_in_training(tmp_path, save_freq):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_run_killed_after_its_last_epoch_ends_with_the_averages(tmp_path):
+    images, labels = small_images(32)
+
+    def run(*more):
+        model = compiled()
+        backup = BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+        model.fit(
+            images,
+            labels,
+            batch_size=8,
+            epochs=2,
+            callbacks=[AveragedWeights(), *more, backup],
+            verbose=0,
+        )
+        return model.get_weights()
+
+    whole = run()  # its last backup is that of a run killed before it could save
+    for one, other in zip(run(), whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_an_optimizer_that_does_not_average_is_refused():
     with pytest.raises(ValueError, match="use_ema=True"):
         compiled("natural", use_ema=False).fit(

@@ -43,6 +43,11 @@ def test_the_imagenet_models_stand_where_the_paper_has_them(tmp_path):
     }
     assert "published" in axis.get_xlabel()
     assert "published" in axis.get_ylabel()
+    named = {line.get_label(): tuple(line.get_xydata()[0]) for line in axis.lines}
+    assert named["ResNet-152, Free m=4"] == (7526, 35.994)
+    assert named["ResNet-50, 2-PGD"] == (10435, 36.316)
+    # Told apart in black and white.
+    assert len({line.get_marker() for line in axis.lines}) == 4
     figure.savefig(tmp_path / "cost.png")
 
 

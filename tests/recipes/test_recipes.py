@@ -70,6 +70,12 @@ def test_imagenet_recipes_have_the_authors_settings():
     assert pgd.drops == (30 * minibatches, 60 * minibatches)
 
 
+def test_trades_drops_at_its_75th_epoch():
+    recipe = recipes.get("cifar10_wrn32_10_trades")
+    assert recipe.epochs == 76
+    assert recipe.drops == (74 * recipe.steps_per_epoch,)
+
+
 def test_the_fast_schedule_is_that_of_wong_et_al():
     recipe = recipes.get("cifar10_preactresnet18_free8")
     assert recipe.updates == 10 * 8 * 391
@@ -118,6 +124,26 @@ def test_replaced_changes_what_it_is_told_and_forgets_what_was_published():
     assert natural.method_arguments == {}
 
 
+def test_a_schedule_keeps_its_proportions_and_a_step_its_share_of_epsilon():
+    recipe = recipes.get("cifar10_wrn32_10_pgd7")
+    half = recipe.replaced(epochs=100, epsilon=4 / 255)
+    assert half.drops == (20_000, 30_000)  # of 40,000, as 40 and 60 of 80
+    assert half.method_arguments["step_size"] == pytest.approx(1 / 255)
+    mine = recipe.replaced(epochs=100, drops=[7], epsilon=4 / 255, step_size=0.1)
+    assert mine.drops == (7,)
+    assert mine.method_arguments["step_size"] == 0.1
+    assert recipe.replaced(schedule="cosine").drops == ()
+
+
+def test_arguments_of_a_new_model_are_kept():
+    recipe = recipes.get("imagenet_resnet50_free4")
+    mine = recipe.replaced(
+        model="keras.applications.MobileNetV3Small",
+        model_arguments={"include_preprocessing": False},
+    )
+    assert mine.model_arguments == {"include_preprocessing": False}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -128,6 +154,21 @@ def test_replaced_changes_what_it_is_told_and_forgets_what_was_published():
         ({"epochs": 0}, "`epochs`"),
         ({"epsilon": -1}, "`epsilon`"),
         ({"schedule": "linear"}, "`schedule`"),
+        ({"schedule": "piecewise"}, "`drops`.*piecewise"),
+        ({"schedule": "piecewise", "drops": 40}, "`drops`.*40"),
+        ({"schedule": "piecewise", "drops": [20_000]}, "`drops`.*12000"),
+        ({"augment": "standart"}, "`augment`.*standard"),
+        ({"label_smoothing": "x"}, "`label_smoothing`"),
+        ({"momentum": 1.0}, "`momentum`"),
+        ({"ema_momentum": -1}, "`ema_momentum`"),
+        ({"weight_decay": -1}, "`weight_decay`"),
+        ({"rise": 2}, "`rise`"),
+        ({"epsilon_warmup": 0.5}, "`epsilon_warmup`"),
+        ({"attacks": "mnist"}, "`attacks`"),
+        ({"replays": 0}, "`replays`"),
+        ({"width": 1.5}, "`width`"),
+        ({"method": "pgd", "method_arguments": {"stpes": 3}}, "'stpes'.*steps"),
+        ({"epochs": "many"}, "`epochs`"),
     ],
 )
 def test_a_wrong_change_is_refused(changes, message):

@@ -450,3 +450,36 @@ def test_a_minibatch_larger_than_the_first_is_named():
         tf.errors.InvalidArgumentError, match="more than the 8 examples"
     ):
         model.fit(data, steps_per_epoch=3, verbose=0)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_perturbed_images_reach_the_network_in_full_precision(policy):
+    """On bfloat16's grid a perturbation of 8/255 has a few distinct values."""
+    keras.config.set_dtype_policy(policy)
+    seen = []
+
+    class Remembers(keras.layers.Layer):
+        def call(self, inputs):
+            seen.append(inputs.dtype)
+            return inputs
+
+    network = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            Remembers(dtype="float32"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    model = FreeAdversarialModel(network, 8 / 255, replays=1)
+    images, labels = small_images(16)
+    images = images + np.float32(1e-4)
+    np.testing.assert_array_equal(model(images), network(images))
+    model.compile("sgd", from_logits(), run_eagerly=True)
+    received = []
+    call = network.call
+    network.call = lambda inputs, **kwargs: (
+        received.append(inputs) or call(inputs, **kwargs)
+    )
+    model.train_on_batch(images, labels)
+    np.testing.assert_array_equal(received[-1], np.clip(images, 0, 1))

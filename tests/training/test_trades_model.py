@@ -165,3 +165,37 @@ def test_several_outputs_are_refused_before_training():
 def test_a_wrong_beta_is_refused(beta):
     with pytest.raises((TypeError, ValueError), match="`beta`"):
         TRADESModel(small_network(), 0.1, beta=beta)
+
+
+def test_another_loss_says_anew_what_the_outputs_are():
+    """Compiled for probabilities, then for logits: the divergence is of logits."""
+    images, labels = small_images(16, (4, 4, 1))
+    network = dense_network()
+    weights = [tf.Variable(w) for w in network.get_weights()]
+    model = TRADESModel(network, EPSILON, steps=STEPS, beta=BETA)
+    model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    model.train_on_batch(images, labels)
+    model._place.seed = 7
+    model.compile(keras.optimizers.SGD(RATE), from_logits())
+    found = model.train_on_batch(images, labels)
+    expected = by_the_book(weights, images, labels, 0, "linf")
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_crafting_is_not_scaled_by_the_size_of_the_batch():
+    """Under float16 a larger scale would overflow, and leave images as they are."""
+    keras.config.set_dtype_policy("mixed_float16")
+    images, labels = small_images(64, (4, 4, 1))
+    network = dense_network()
+    network.layers[-1].kernel.assign(4 * network.layers[-1].kernel)
+    model = TRADESModel(network, 0.1, steps=1)
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(0.0), initial_scale=2.0**24
+    )
+    model.compile(optimizer, from_logits(), run_eagerly=True)
+    crafted = []
+    climb = model._climb
+    model._climb = lambda *args: crafted.append(climb(*args)) or crafted[-1]
+    model.train_on_batch(images, labels)
+    moved = np.abs(crafted[0] - images).reshape(64, -1).max(1)
+    assert (moved > 0.01).all()
