@@ -1,7 +1,6 @@
 """What every adversarially trained model shares: its stream, its place, its `fit`."""
 
 import contextlib
-import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +18,9 @@ from keras_free_adv.training.data_checks import (
     check_images,
     check_labels,
 )
+from keras_free_adv.training.executions import executions_that_divide
+from keras_free_adv.training.passes_logger import PassesLogger
+from keras_free_adv.training.perturbed_input import PerturbedInput
 from keras_free_adv.training.place import Place
 from keras_free_adv.training.wrapped_model import WrappedModel
 
@@ -73,13 +75,13 @@ class AdversarialModel(WrappedModel):
                 "epsilon_warmup", epsilon_warmup, "Or pass 0 for no warm-up."
             )
         super().__init__(model, **kwargs)
-        _check_perturb(perturb, model)
         self.epsilon = epsilon
         self.replays = replays
         self.step_size = step_size
         self.norm = norm
         self.value_range = value_range
         self.perturb = perturb
+        self._input = PerturbedInput(perturb, model)
         self.epsilon_warmup = int(epsilon_warmup)
         self._place = Place()
         self._live = LiveDataset(lambda: self._place.update // self.replays)
@@ -101,19 +103,11 @@ class AdversarialModel(WrappedModel):
 
     def _images_of(self, x: Any) -> Any:
         """The perturbed input, in float."""
-        if self.perturb is not None:
-            images = x[self.perturb]
-        elif isinstance(x, (dict, list, tuple)):
-            (images,) = tree.flatten(x)
-        else:
-            images = x
-        return ops.cast(images, self._pixel_dtype)
+        return ops.cast(self._input.of(x), self._pixel_dtype)
 
     def _with_images(self, x: Any, images: Any) -> Any:
         """`x`, its perturbed input replaced by `images`."""
-        if self.perturb is not None:
-            return {**x, self.perturb: images}
-        return tree.pack_sequence_as(x, [images]) if tree.is_nested(x) else images
+        return self._input.put(x, images)
 
     @property
     def _pixel_dtype(self) -> str:
@@ -221,7 +215,7 @@ class AdversarialModel(WrappedModel):
         self._begin(source, epochs, initial_epoch, steps_per_epoch)
         if class_weight is not None:
             source = minibatches.weighted_by_class(source, class_weight)
-        with self._executions_that_divide(steps_per_epoch):
+        with executions_that_divide(self, steps_per_epoch), self._leaving_nothing():
             return super().fit(
                 replayed_stream(source, self.replays, self._place.ask, self._room),
                 epochs=epochs,
@@ -288,22 +282,8 @@ class AdversarialModel(WrappedModel):
 
     def _check_data(self, sample: tuple[Any, ...]) -> None:
         x, y = sample[:2]
-        if self.perturb is None and len(tree.flatten(x)) != 1:
-            raise ValueError(
-                "Argument `perturb` of the model must name the input to perturb, "
-                f"because `x` has several: {list(x) if isinstance(x, dict) else x}. "
-                f"Pass a dict of inputs and {type(self).__name__}(..., perturb=name)."
-            )
-        if self.perturb is not None and (
-            not isinstance(x, dict) or self.perturb not in x
-        ):
-            received = list(x) if isinstance(x, dict) else type(x).__name__
-            raise ValueError(
-                "Argument `x` must be a dict of inputs with the key "
-                f"perturb={self.perturb!r}. Received: {received}."
-            )
-        images = x[self.perturb] if self.perturb is not None else tree.flatten(x)[0]
-        check_images(images, self.value_range, self.model)
+        self._input.check(x, type(self).__name__)
+        check_images(self._input.of(x), self.value_range, self.model)
         check_labels(y, self.model, self.loss)
 
     def build_metrics(self) -> None:
@@ -321,8 +301,7 @@ class AdversarialModel(WrappedModel):
 
     def _symbolic_inputs(self) -> tuple[Any, Any]:
         x = self._batch_spec[0]
-        images = x[self.perturb] if self.perturb is not None else tree.flatten(x)[0]
-        return x, keras.KerasTensor(images.shape, self._pixel_dtype)
+        return x, keras.KerasTensor(self._input.of(x).shape, self._pixel_dtype)
 
     def _require_compiled(self, method: str) -> None:
         if not self.compiled:
@@ -333,23 +312,13 @@ class AdversarialModel(WrappedModel):
             )
 
     @contextlib.contextmanager
-    def _executions_that_divide(self, steps_per_epoch: int) -> Iterator[None]:
-        """Within, `steps_per_execution` divides the epoch; an execution overran it."""
-        compiled = self.steps_per_execution
-        self._set_steps_per_execution(_divisor(steps_per_epoch, compiled))
+    def _leaving_nothing(self) -> Iterator[None]:
+        """Afterwards a restored backup no longer says where `fit` begins."""
         try:
             yield
         finally:
-            self._set_steps_per_execution(compiled)
             self._place.skip = 0
             keras_internals.start_at_epoch(self, None)
-
-    def _set_steps_per_execution(self, steps: int) -> None:
-        if steps != self.steps_per_execution:
-            self.steps_per_execution = steps
-            self.train_function = None
-            self.test_function = None
-            self.predict_function = None
 
     def _warn_of_few_passes(self, count: int | None, updates: int) -> None:
         if count is None or self._warned_of_few_passes:
@@ -368,7 +337,7 @@ class AdversarialModel(WrappedModel):
     def _with_passes_logged(self, callbacks: Any, count: int | None) -> Any:
         if count is None:
             return callbacks
-        passes = _PassesLogger(self._place, count * self.replays)
+        passes = PassesLogger(self._place, count * self.replays)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.callbacks.insert(0, passes)
             passes.set_model(self)
@@ -391,19 +360,6 @@ class AdversarialModel(WrappedModel):
                 self.make_train_function(force=True)  # traced with the old seed
 
 
-class _PassesLogger(keras.callbacks.Callback):
-    """Logs how many passes through the data have been made."""
-
-    def __init__(self, place: Place, updates_a_pass: int) -> None:
-        super().__init__()
-        self._place = place
-        self._updates_a_pass = updates_a_pass
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is not None:
-            logs["passes"] = self._place.update / self._updates_a_pass
-
-
 def _steps(source: minibatches.Minibatches, steps_per_epoch: int | None) -> int:
     """The updates of an epoch: what the user says, or one pass's minibatches."""
     steps = steps_per_epoch or source.count
@@ -414,46 +370,3 @@ def _steps(source: minibatches.Minibatches, steps_per_epoch: int | None) -> int:
             "epoch, or apply tf.data.experimental.assert_cardinality(n)."
         )
     return steps
-
-
-def _check_perturb(perturb: Any, model: keras.Model) -> None:
-    if perturb is not None and not isinstance(perturb, str):
-        raise TypeError(
-            "Argument `perturb` must be the name of an input, or None. Received: "
-            f"perturb={perturb!r}."
-        )
-    declared = getattr(model, "inputs", None)
-    if declared is None:
-        return
-    names = [tensor.name for tensor in declared]
-    if perturb is not None and perturb not in names:
-        raise ValueError(
-            f"Argument `perturb` must be one of the model's inputs, {names}. "
-            f"Received: perturb={perturb!r}."
-        )
-    if perturb is None and len(names) > 1:
-        raise ValueError(
-            f"Argument `perturb` must name one of the model's inputs, {names}, because "
-            "there are several. Received: perturb=None."
-        )
-
-
-def _divisor(steps_per_epoch: int, steps_per_execution: int) -> int:
-    """The largest divisor of the steps that is at most `steps_per_execution`."""
-    if steps_per_epoch % steps_per_execution == 0:
-        return steps_per_execution
-    largest = max(
-        d
-        for d in range(1, min(steps_per_execution, steps_per_epoch) + 1)
-        if steps_per_epoch % d == 0
-    )
-    warnings.warn(
-        f"steps_per_execution={steps_per_execution} does not divide the "
-        f"{steps_per_epoch} steps of an epoch, and an execution would overrun it: "
-        f"using {largest}. Choose steps_per_epoch as a multiple of "
-        f"{steps_per_execution} for the full speed "
-        f"({math.ceil(steps_per_epoch / steps_per_execution) * steps_per_execution}, "
-        "say).",
-        stacklevel=3,
-    )
-    return largest

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops, tree
+from keras import ops
 
 from keras_free_adv import geometry
 from keras_free_adv.training.adversarial_model import AdversarialModel
@@ -112,9 +112,7 @@ class FreeAdversarialModel(AdversarialModel):
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
-        x = sample[0]
-        images = x[self.perturb] if self.perturb is not None else tree.flatten(x)[0]
-        shape = np.shape(images)[1:]
+        shape = np.shape(self._input.of(sample[0]))[1:]
         new = self._perturbation.make_room(
             rows, shape, self._pixel_dtype, self.distribute_strategy
         )
