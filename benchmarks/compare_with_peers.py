@@ -173,7 +173,7 @@ def test_examples() -> tuple[np.ndarray, np.ndarray]:
     return images.numpy(), labels.numpy()
 
 
-def greet(peers: PeerProcess, results: Results) -> list[str]:
+def greet(ours: OurSide, peers: PeerProcess, results: Results) -> list[str]:
     """Checks that both networks are one; returns the libraries to compare with."""
     hello = peers.hello()
     difference = hello["largest_logit_difference"]
@@ -182,8 +182,9 @@ def greet(peers: PeerProcess, results: Results) -> list[str]:
             f"The PyTorch network is not the Keras model: logits differ by "
             f"{difference:.2e}, more than {LARGEST_LOGIT_DIFFERENCE:.0e}."
         )
-    ours = {"keras_free_adv": kfa, "keras": keras, "tensorflow": tf}
-    versions = {name: module.__version__ for name, module in ours.items()}
+    modules = {"keras_free_adv": kfa, "keras": keras, "tensorflow": tf}
+    versions = {name: module.__version__ for name, module in modules.items()}
+    milliseconds = ours.gradient_milliseconds()
     results.note(
         "environment",
         {
@@ -191,12 +192,14 @@ def greet(peers: PeerProcess, results: Results) -> list[str]:
             "cores": os.cpu_count(),
             "versions": {**versions, **hello["versions"]},
             "largest_logit_difference": difference,
+            "tensorflow_gradient_milliseconds": milliseconds,
             "pytorch_gradient_milliseconds": hello["gradient_milliseconds"],
         },
     )
     print(
-        f"Logits differ by {difference:.1e} at most. PyTorch, a batch forward and "
-        f"backward in milliseconds: {hello['gradient_milliseconds']}.",
+        f"Logits differ by {difference:.1e} at most. A batch forward and backward in "
+        f"milliseconds: TensorFlow {milliseconds:.1f}, PyTorch "
+        f"{hello['gradient_milliseconds']}.",
         flush=True,
     )
     missing = set(FLAGS.libraries) - set(hello["libraries"])
@@ -309,7 +312,7 @@ def main(argv: list[str]) -> None:
     logits = write_export(folder / "export.npz", model, images, labels)
     ours = OurSide(model, images, labels, OUR_ATTACKS)
     with PeerProcess(FLAGS.peers_python, folder / "export.npz", FLAGS.threads) as peers:
-        sides = sides_of(ours, peers, greet(peers, results))
+        sides = sides_of(ours, peers, greet(ours, peers, results))
         (time_in_turn if FLAGS.speed else compare)(sides, results)
     natural = float((logits.argmax(1) == labels).mean())
     lines = [
