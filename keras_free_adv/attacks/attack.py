@@ -145,7 +145,8 @@ class Attack(keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} must define `step`.")
 
     def check_images(self, shape: tuple[int, ...]) -> None:
-        """Raises if it cannot attack images of this shape, `[B, ...]`."""
+        """Raises if it cannot attack images of this shape, `[B, ...]`; most can any."""
+        del shape
 
     def judge(self, target: Target, outputs: Any, logits: Any) -> tuple[Any, Any]:
         """Whether each example is fooled, `[B]`, and the attack's loss, `[B]`."""
