@@ -1,4 +1,7 @@
 import gc
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -36,6 +39,19 @@ def small_network(shape=(6, 6, 1), classes=3, softmax=False, **kwargs):
         ],
         **kwargs,
     )
+
+
+def said_by(program, *arguments):
+    """What a Python program prints, in a process of its own; it must end well."""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def from_logits():

@@ -21,16 +21,26 @@ def command(name, *flags):
     return [sys.executable, str(EXAMPLES / name), *flags]
 
 
-def run(name, *flags):
-    ended = subprocess.run(
+def ended(name, *flags):
+    return subprocess.run(
         command(name, *flags),
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+
+
+def run(name, *flags):
+    process = ended(name, *flags)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def fails(name, *flags):
+    process = ended(name, *flags)
+    assert process.returncode != 0
+    return process.stdout + process.stderr
 
 
 def test_quickstart_prints_the_table_and_saves_what_it_says(tmp_path):
@@ -48,18 +58,6 @@ def test_quickstart_prints_the_table_and_saves_what_it_says(tmp_path):
 
 
 QUICK = ["--set=epochs=2", "--set=steps_per_epoch=12", "--verbose=0"]
-
-
-def fails(name, *flags):
-    ended = subprocess.run(
-        command(name, *flags),
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        check=False,
-    )
-    assert ended.returncode != 0
-    return ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("row", ["natural", "free4", "pgd7", "trades"])

@@ -1,9 +1,8 @@
 """Evaluation on two logical CPU devices, in a process of its own."""
 
-import os
-import subprocess
-import sys
 import textwrap
+
+from tests.conftest import said_by
 
 PROGRAM = textwrap.dedent(
     """
@@ -66,11 +65,4 @@ PROGRAM = textwrap.dedent(
 
 
 def test_each_replica_attacks_its_share_with_the_result_of_one_device():
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=False,
-    )
-    assert "as on one device" in ended.stdout, ended.stderr
+    assert "as on one device" in said_by(PROGRAM)

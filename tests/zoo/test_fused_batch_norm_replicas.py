@@ -1,9 +1,8 @@
 """Two logical CPU devices under MirroredStrategy, in a process of their own."""
 
-import os
-import subprocess
-import sys
 import textwrap
+
+from tests.conftest import said_by
 
 PROGRAM = textwrap.dedent(
     """
@@ -48,11 +47,4 @@ PROGRAM = textwrap.dedent(
 
 
 def test_replicas_keep_the_statistics_of_the_whole_minibatch():
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=False,
-    )
-    assert "equal on both" in ended.stdout, ended.stderr
+    assert "equal on both" in said_by(PROGRAM)

@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 import textwrap
 
 import keras
@@ -9,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_free_adv import zoo
+from tests.conftest import said_by
 
 
 def images(count=2, size=32):
@@ -136,11 +134,7 @@ def test_a_saved_model_is_loaded_where_only_keras_is_installed(tmp_path, make):
         np.save(sys.argv[1] + "/logits.npy", logits)
         """
     )
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        check=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    said_by(program, tmp_path)
     np.testing.assert_allclose(
         np.load(tmp_path / "logits.npy"), model(images()), rtol=1e-5, atol=1e-5
     )
