@@ -8,6 +8,7 @@ import inspect
 from typing import Any
 
 import keras
+from keras import tree
 from keras.src import api_export
 
 
@@ -51,6 +52,32 @@ def build_metrics(model: keras.Model, batch: Any) -> None:
     `_symbolic_build`, which every backend but TensorFlow calls before training.
     """
     model._symbolic_build(data_batch=batch)
+
+
+class BuiltFromOneReplica(keras.Model):
+    """A model that is built from one replica's share of the first minibatch.
+
+    Keras, under a strategy, takes the mean of the replicas' shares, which fails when
+    they are of different sizes, or on other machines (keras issue 20585). Relied on:
+    `fit` and `evaluate` call `_maybe_symbolic_build`, and have built all that is
+    named here when it returns.
+    """
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        parts = (*self._flatten_layers(), self._compile_metrics, self._compile_loss)
+        if all(part is None or part.built for part in parts):
+            return
+        if iterator is not None:
+            _, _, minibatches = next(iter(iterator))
+            data_batch = tree.map_structure(
+                lambda value: self.distribute_strategy.experimental_local_results(
+                    value
+                )[0],
+                next(minibatches),
+            )
+        super()._maybe_symbolic_build(data_batch=data_batch)
 
 
 def save_as(layer: type, name: str) -> None:

@@ -1,5 +1,9 @@
+import concurrent.futures
+import contextlib
 import gc
+import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -52,6 +56,52 @@ def said_by(program, *arguments):
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def free_ports(count):
+    """Ports of this machine that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def start_workers(command, count=2):
+    """The same command as each worker of a cluster on this machine."""
+    addresses = [f"localhost:{port}" for port in free_ports(count)]
+    processes = []
+    for index in range(count):
+        task = {"type": "worker", "index": index}
+        cluster = {"cluster": {"worker": addresses}, "task": task}
+        environment = {
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_CONFIG": json.dumps(cluster),
+        }
+        processes.append(
+            subprocess.Popen(
+                command,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    return processes
+
+
+def said_by_workers(processes, timeout=120):
+    """What each worker printed, and how it ended."""
+    # One that is waited for must not block on a pipe that the other fills.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(p.communicate, timeout=timeout) for p in processes]
+        try:
+            outputs = [each.result()[0] for each in waiting]
+        finally:
+            for process in processes:
+                process.kill()
+    return outputs, [process.returncode for process in processes]
 
 
 def from_logits():

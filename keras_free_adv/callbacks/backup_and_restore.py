@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_free_adv import files, keras_internals, validation
+from keras_free_adv import files, keras_internals, validation, workers
 from keras_free_adv.callbacks.averaged_weights import AveragedWeights
 
 # What Keras' callbacks, and ours, learn while they run.
@@ -44,8 +45,12 @@ class BackupAndRestore(keras.callbacks.Callback):
     Put it last in the list of callbacks, so that what the others did in an epoch is
     in the backup.
 
+    On many machines each worker has this callback; the first one writes, and all go on
+    from what it wrote.
+
     Args:
-        backup_dir: folder for the backups of this training only.
+        backup_dir: folder for the backups of this training only; on many machines one
+            that all of them see.
         save_freq: "epoch", or save after every so many updates. With a plain Keras
             model an epoch that was interrupted begins anew; an adversarial model
             continues within it.
@@ -54,6 +59,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     Raises:
         ValueError: a wrong argument; or, when training begins, a backup of another
             model.
+        RuntimeError: when training begins, workers that see different backups.
 
     Example:
     >>> import tempfile
@@ -120,6 +126,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores the latest backup, if there is one."""
         backup = self._latest()
+        self._check_all_see(backup)
         if backup is None:
             return
         metadata = _metadata(backup)
@@ -187,7 +194,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Deletes the backups."""
         keras_internals.start_at_epoch(self.model, None)
-        if self.delete_checkpoint:
+        if self.delete_checkpoint and self._writes:
             for backup in self._all():
                 shutil.rmtree(backup, ignore_errors=True)
             if self.backup_dir.exists() and not any(self.backup_dir.iterdir()):
@@ -225,9 +232,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 arrays[f"{kind}.{number}"] = keras.ops.convert_to_numpy(variable)
         before = self._all()
         number = 1 + max((_number(backup) for backup in before), default=0)
-        with files.folder_written_beside(
-            self.backup_dir / f"backup-{number}"
-        ) as folder:
+        with self._written(number) as folder:
             self.model.save_weights(folder / "model.weights.h5")
             np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
             (folder / "metadata.json").write_text(
@@ -241,8 +246,34 @@ class BackupAndRestore(keras.callbacks.Callback):
                     }
                 )
             )
-        for backup in before:
+        for backup in before if self._writes else ():
             shutil.rmtree(backup, ignore_errors=True)
+
+    @property
+    def _writes(self) -> bool:
+        """Whether this is the worker that writes."""
+        return workers.worker_number(self.model.distribute_strategy) == 0
+
+    def _written(self, number: int) -> contextlib.AbstractContextManager[Any]:
+        """A folder to write the backup to.
+
+        Some of what is saved has to be gathered from all workers: the others write
+        too, to a folder that is thrown away.
+        """
+        if self._writes:
+            return files.folder_written_beside(self.backup_dir / f"backup-{number}")
+        return _thrown_away()
+
+    def _check_all_see(self, backup: Path | None) -> None:
+        strategy = self.model.distribute_strategy
+        number = 0 if backup is None else _number(backup)
+        numbers = workers.of_each_worker(np.int64(number), strategy)
+        if len(set(numbers.tolist())) > 1:
+            raise RuntimeError(
+                "Argument `backup_dir` must be a folder that all workers see. Received:"
+                f" backup_dir={str(self.backup_dir)!r}, in which the workers see the "
+                f"backups {numbers.tolist()} (0 for none). Use a shared file system."
+            )
 
     @contextlib.contextmanager
     def _weights_in_training(self) -> Iterator[None]:
@@ -278,6 +309,12 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def _latest(self) -> Path | None:
         return max(self._all(), key=_number, default=None)
+
+
+@contextlib.contextmanager
+def _thrown_away() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def _number(backup: Path) -> int:

@@ -5,10 +5,11 @@ from typing import Any
 
 import keras
 
-from keras_free_adv import validation
+from keras_free_adv import validation, workers
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.callbacks import order
 from keras_free_adv.evaluation.evaluate_robustness import (
+    check_seeds,
     checked_attacks,
     evaluate_robustness,
 )
@@ -73,6 +74,8 @@ class RobustnessEvaluation(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins anew; warns of callbacks that monitor an entry and come too early."""
         self.last_accuracy = {}
+        if workers.many_workers(self.model.distribute_strategy):
+            check_seeds(self.attacks, "Many workers need")
         order.warn_of_early_monitors(self, self.names)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

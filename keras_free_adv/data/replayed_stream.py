@@ -10,6 +10,7 @@ from keras import tree
 from keras_free_adv.data.minibatches import Minibatches
 from keras_free_adv.data.passes import sharded_by_data
 from keras_free_adv.data.replay import replay
+from keras_free_adv.data.shares import filled_up
 
 
 def replayed_stream(
@@ -17,6 +18,7 @@ def replayed_stream(
     replays: int,
     place: Callable[[], tuple[int, int]],
     room: int | None,
+    replicas: int = 1,
 ) -> tf.data.Dataset:
     """The stream that `fit` sees: each minibatch `replays` times, from `place()` on.
 
@@ -26,9 +28,11 @@ def replayed_stream(
         place: returns (seed, number of the next update); asked when iteration
             starts, so that a backup restored after the dataset was made counts.
         room: examples in the largest minibatch that can be trained on; None for any.
+        replicas: how many share each minibatch.
 
     Returns:
-        An infinite dataset; element u of the run is minibatch u // replays.
+        An infinite dataset; element u of the run is minibatch u // replays, as a
+        `Share` when there are several replicas.
     """
 
     def ask() -> tuple[np.int64, np.int64]:
@@ -55,6 +59,8 @@ def replayed_stream(
         stream = source.stream(seed, update // replays)
         if room is not None:
             stream = stream.map(fits)
+        if replicas > 1:
+            stream = filled_up(stream, source.rows, replicas)
         return stream.apply(replay(replays)).skip(update % replays)
 
     stream = tf.data.Dataset.from_tensors(0).flat_map(from_place)

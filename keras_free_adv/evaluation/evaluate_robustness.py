@@ -49,7 +49,8 @@ def evaluate_robustness(
     attacked again: the others take its place, so that batches stay full. Random
     numbers follow from (seed, number of the example, restart), so the result does not
     depend on the batch size, up to float rounding. Under a MirroredStrategy each
-    replica attacks its share.
+    replica attacks its share; on many machines each worker, and every one of them has
+    to make the call, with the same data and attacks with a seed: all get the report.
 
     Args:
         model: the classifier, `[B, ...]` to `[B, C]` (adversarially trained or not).
@@ -92,7 +93,10 @@ def evaluate_robustness(
     verbose = validation.one_of("verbose", verbose, ("auto", 0, 1, 2))
     if resume is not None:
         check_path(resume)
-        _check_seeds(attacks)
+        check_seeds(attacks, "Argument `resume` needs")
+    replicas = Replicas(model)
+    if replicas.workers > 1:
+        check_seeds(attacks, "Many workers need")
     batches = LabelledBatches(
         data,
         batch_size=batch_size,
@@ -102,6 +106,7 @@ def evaluate_robustness(
     parts = sum(len(attack.parts()) for attack in attacks)
     evaluation = _Evaluation(
         model,
+        replicas,
         Examples(batches),
         batch_size,
         Progress(batches.examples, parts, verbose),
@@ -114,6 +119,7 @@ def evaluate_robustness(
         data=settings["data"],
         natural=natural.standing,
         random=is_random(evaluation.probes),
+        writes=replicas.worker == 0,
     )
     natural.standing = evaluation.finished.natural
     stages = {NATURAL: {NATURAL: natural}}
@@ -133,13 +139,14 @@ class _Evaluation:
     def __init__(
         self,
         model: keras.Model,
+        replicas: Replicas,
         examples: Examples,
         batch_size: int | None,
         progress: Progress,
     ) -> None:
         self._model = model
         self._examples = examples
-        self._replicas = Replicas(model)
+        self._replicas = replicas
         self._batch_size = batch_size or 0  # a dataset's own, once it is read
         self.progress = progress
         self.finished: FinishedStages
@@ -218,12 +225,15 @@ class _Evaluation:
             self.progress.add,
         )
         for ids, images, labels in self._examples:
-            attacked = standing[ids]
+            attacked = standing[ids] & self._replicas.of_this_worker(ids)
             self.progress.add(int((~attacked).sum()))
             survivors.add(ids[attacked], images[attacked], labels[attacked])
-        left = np.zeros_like(standing)
-        left[survivors.finish()] = True
-        return Stage(left, survivors.seconds, survivors.forward, survivors.backward)
+        left = np.zeros(len(standing), "int64")
+        left[survivors.finish()] = 1
+        passes = np.array([survivors.forward, survivors.backward])
+        forward, backward = map(int, self._replicas.of_all_workers(passes))
+        left = self._replicas.of_all_workers(left).astype(bool)
+        return Stage(left, survivors.seconds, forward, backward)
 
     def settings(
         self, batch_size: int | None, max_examples: int | None
@@ -239,7 +249,7 @@ class _Evaluation:
                 "max_examples": max_examples,
             },
             "dtype_policy": self._model.dtype_policy.name,
-            "replicas": self._replicas.count,
+            "replicas": self._replicas.count * self._replicas.workers,
             "versions": {
                 "python": platform.python_version(),
                 "keras": keras.__version__,
@@ -303,13 +313,13 @@ def _settings(attack: Attack) -> dict[str, Any]:
     return {"class_name": name, **config["config"], "seed": seed}
 
 
-def _check_seeds(attacks: list[Attack]) -> None:
+def check_seeds(attacks: list[Attack], who: str) -> None:
+    """Raises if an attack has no seed, which several processes need to agree."""
     for attack in attacks:
         if attack.seed is None:
             raise ValueError(
-                "Argument `resume` needs attacks with a seed: without one, another "
-                "process draws other numbers. Received: "
-                f"{attack.name!r} with seed=None. Pass seed=0."
+                f"{who} attacks with a seed: without one, another process draws other "
+                f"numbers. Received: {attack.name!r} with seed=None. Pass seed=0."
             )
 
 

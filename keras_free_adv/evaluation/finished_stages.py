@@ -42,6 +42,7 @@ class FinishedStages:
         data: what identifies the examples and their batches.
         natural: which examples stand without an attack, `[N]`, bool.
         random: whether that changes each time one looks, with random numbers.
+        writes: whether this process writes the file; of many workers one does.
 
     Attributes:
         natural: which examples stood without an attack when the file was begun: the
@@ -59,8 +60,10 @@ class FinishedStages:
         data: dict[str, Any],
         natural: np.ndarray,
         random: bool = False,
+        writes: bool = True,
     ) -> None:
         self._path = None if path is None else pathlib.Path(path)
+        self._writes = writes
         # In this order: with other data, everything else differs as well.
         self._header = {"schema_version": SCHEMA_VERSION, "data": data, "model": model}
         self._stages: dict[str, Stage] = {}
@@ -75,7 +78,7 @@ class FinishedStages:
     def add(self, settings: dict[str, Any], stage: Stage) -> None:
         """Keeps a stage; the file is whole at every moment."""
         self._stages[_key(settings)] = stage
-        if self._path is not None:
+        if self._path is not None and self._writes:
             stages = {key: _to_dict(stage) for key, stage in self._stages.items()}
             everything = {
                 **self._header,

@@ -1,4 +1,4 @@
-"""Running a graph on every replica of the model, each on its share of the rows."""
+"""The devices a model lives on: each attacks its share of the examples."""
 
 import itertools
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+
+from keras_free_adv import workers
 
 
 class Replicas:
@@ -19,7 +21,9 @@ class Replicas:
     def __init__(self, model: keras.Model) -> None:
         self._on_each: dict[Any, Any] = {}
         self._strategy: Any = getattr(model, "distribute_strategy", None)
-        # Those of this process: with several machines each evaluates for itself.
+        self.worker = workers.worker_number(self._strategy)
+        self.workers = workers.worker_count(self._strategy)
+        # Those of this process.
         self.count = (
             1
             if self._strategy is None or self._strategy.num_replicas_in_sync == 1
@@ -60,6 +64,16 @@ class Replicas:
             count * (part.stop - part.start)
             for count, part in zip(counts, slices, strict=True)
         )
+
+    def of_this_worker(self, ids: np.ndarray) -> np.ndarray:
+        """Which examples this worker attacks, bool, of their numbers."""
+        return ids % self.workers == self.worker
+
+    def of_all_workers(self, value: np.ndarray) -> np.ndarray:
+        """The sum of what all workers found; each has to call it."""
+        if self.workers == 1:
+            return value
+        return workers.of_each_worker(value, self._strategy).sum(0)
 
     def _function(self, function: Callable[..., Any], rows: Any) -> Any:
         """`function` on every replica at once, as one graph."""

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_free_adv import datasets, zoo
+from keras_free_adv import datasets, workers, zoo
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.evaluation.paper_attacks import paper_attacks
 from keras_free_adv.recipes.linear_cycle import LinearCycle
@@ -22,6 +22,7 @@ from keras_free_adv.recipes.recipe import Recipe
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
 from keras_free_adv.training.pgd_adversarial_model import PGDAdversarialModel
 from keras_free_adv.training.trades_model import TRADESModel
+from keras_free_adv.training.wrapped_model import WrappedModel
 from keras_free_adv.zoo.pixels import standardized_channels
 
 # Of the pixels of ImageNet in [0, 1].
@@ -114,9 +115,14 @@ def _network(
 
 
 def compiled(recipe: Recipe, network: keras.Model) -> keras.Model:
-    """The network with its method around, compiled: ready for `fit`."""
+    """The network with its method around, compiled: ready for `fit`.
+
+    On many machines even natural training needs a wrapper: Keras' own `fit` fails.
+    """
     decay_weights(recipe, network)
     model = network
+    if workers.many_workers(tf.distribute.get_strategy()):
+        model = WrappedModel(network)
     if recipe.method != "natural":
         model = _METHODS[recipe.method](
             network,

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_free_adv import geometry, keras_internals, validation
-from keras_free_adv.data import minibatches
+from keras_free_adv.data import minibatches, shares
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_stream
 from keras_free_adv.training.data_checks import (
@@ -22,7 +22,9 @@ from keras_free_adv.training.executions import executions_that_divide
 from keras_free_adv.training.passes_logger import PassesLogger
 from keras_free_adv.training.perturbed_input import PerturbedInput
 from keras_free_adv.training.place import Place
+from keras_free_adv.training.shared_overflow import shared_overflow
 from keras_free_adv.training.wrapped_model import WrappedModel
+from keras_free_adv.workers import explaining_loss_of_a_worker, logs_of_workers
 
 
 class AdversarialModel(WrappedModel):
@@ -110,6 +112,11 @@ class AdversarialModel(WrappedModel):
         return self._input.put(x, images)
 
     @property
+    def _replicas(self) -> int:
+        """How many share a minibatch."""
+        return self.distribute_strategy.num_replicas_in_sync
+
+    @property
     def _pixel_dtype(self) -> str:
         """Perturbations keep full precision under every policy."""
         return "float64" if self.variable_dtype == "float64" else "float32"
@@ -147,13 +154,25 @@ class AdversarialModel(WrappedModel):
                 "The model does not have any trainable weights.", stacklevel=3
             )
             return
+        gradients = shared_overflow(gradients, self.optimizer)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
-    def _update_loss_metric(self, loss: Any, images: Any) -> None:
+    def _unpacked(self, data: Any) -> tuple[Any, Any, Any]:
+        """x, y and sample weights of a minibatch, or of this replica's share of it."""
+        losses = tree.flatten(self.loss)
+        summed = all(getattr(each, "reduction", None) == "sum" for each in losses)
+        return shares.unpacked(data, summed=summed)
+
+    def _logs(self, data: Any, y_pred: Any, loss: Any) -> dict[str, Any]:
+        """Updates the metrics with a minibatch, and returns what they are now."""
         # Under a strategy each replica's loss is its share of the global mean.
-        replicas = self.distribute_strategy.num_replicas_in_sync
         tracker = keras_internals.loss_tracker(self)
-        tracker.update_state(loss * replicas, sample_weight=ops.shape(images)[0])
+        tracker.update_state(
+            loss * self._replicas, sample_weight=shares.rows_counted(data)
+        )
+        x, y, y_pred, sample_weight = shares.counted(data, y_pred)
+        logs = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return logs_of_workers(logs, self.distribute_strategy)
 
     # The stream and `fit`.
 
@@ -215,9 +234,15 @@ class AdversarialModel(WrappedModel):
         self._begin(source, epochs, initial_epoch, steps_per_epoch)
         if class_weight is not None:
             source = minibatches.weighted_by_class(source, class_weight)
-        with executions_that_divide(self, steps_per_epoch), self._leaving_nothing():
+        with (
+            executions_that_divide(self, steps_per_epoch),
+            self._leaving_nothing(),
+            explaining_loss_of_a_worker(self.distribute_strategy),
+        ):
             return super().fit(
-                replayed_stream(source, self.replays, self._place.ask, self._room),
+                replayed_stream(
+                    source, self.replays, self._place.ask, self._room, self._replicas
+                ),
                 epochs=epochs,
                 verbose=verbose,
                 callbacks=self._with_passes_logged(callbacks, source.count),
@@ -240,12 +265,16 @@ class AdversarialModel(WrappedModel):
         """Checks the data, makes room for it, and enters the stream."""
         self._check_data(source.sample)
         self._build_for(source.sample)
+        if self._replicas > 1:
+            # Keras would take a replica's share, which is no minibatch as it knows it.
+            with self.distribute_strategy.scope():
+                self.build_metrics()
         self._place.update = max(self._place.update, initial_epoch * steps_per_epoch)
+        self._place.agree(self.distribute_strategy)
         self._warn_of_few_passes(
             source.count, (epochs - initial_epoch) * steps_per_epoch
         )
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        self._prepare(source.sample, rows=-(-source.rows // replicas))
+        self._prepare(source.sample, rows=-(-source.rows // self._replicas))
 
     def train_on_batch(
         self,

@@ -85,12 +85,15 @@ class FreeAdversarialModel(AdversarialModel):
 
     @property
     def delta(self) -> np.ndarray | None:
-        """The perturbation now, `[replicas, B, ...]`, or None before training."""
+        """The perturbation now, `[replicas, B, ...]`, or None before training.
+
+        On many machines, of this worker's replicas.
+        """
         return self._perturbation.value()
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update of the weights and of delta, from one gradient."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self._unpacked(data)
         images = self._images_of(x)
         count = ops.shape(images)[0]
         delta, ball = self._perturbation.read(count), self._ball()
@@ -108,8 +111,7 @@ class FreeAdversarialModel(AdversarialModel):
         self._update_weights(g_theta, weights)
         delta = geometry.ascend(delta, g_delta, **ball)
         self._perturbation.write(delta, count)
-        self._update_loss_metric(loss, images)
-        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return self._logs(data, y_pred, loss)
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         shape = np.shape(self._input.of(sample[0]))[1:]
@@ -121,17 +123,21 @@ class FreeAdversarialModel(AdversarialModel):
 
     @property
     def _room(self) -> int:
-        return self._perturbation.rows * self.distribute_strategy.num_replicas_in_sync
+        return self._perturbation.rows * self._replicas
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "replays": self.replays}
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves delta of every replica, and the place in the data."""
+        """Saves delta of every replica, and the place in the data.
+
+        On many machines every worker has to save, each to a path of its own.
+        """
         super().save_own_variables(store)
-        if self.delta is not None:
-            store["delta"] = self.delta
+        delta = self._perturbation.all_replicas()
+        if delta is not None:
+            store["delta"] = delta
 
     def load_own_variables(self, store: Any) -> None:
         """Restores delta, now or as soon as training needs it, and the place."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_free_adv.workers import gathered, of_this_worker
+
 
 class Perturbation:
     """One delta for each replica, as many rows as its largest minibatch.
@@ -19,6 +21,8 @@ class Perturbation:
 
     def __init__(self) -> None:
         self._variable: tf.Variable | None = None
+        self._locals: tuple[tf.Variable, ...] = ()
+        self._strategy: Any = None
         self._pending: np.ndarray | None = None
 
     @property
@@ -46,16 +50,10 @@ class Perturbation:
             if rows <= self.rows:
                 return False
             rows = max(rows, self.rows)
-        kept = self.value()
-        replicas = strategy.num_replicas_in_sync
-        if (
-            kept is not None
-            and kept.shape[2:] == image_shape
-            and kept.shape[0] == replicas
-        ):
+        self._strategy = strategy
+        kept = self._kept(image_shape)
+        if kept is not None:
             rows = max(rows, kept.shape[1])
-        else:
-            kept = None
         with strategy.scope(), tf.init_scope():
             self._variable = tf.Variable(
                 tf.zeros((rows, *image_shape), dtype),
@@ -67,7 +65,7 @@ class Perturbation:
         self._locals = strategy.experimental_local_results(self._variable)
         self._pending = None
         if kept is not None:
-            self.restore(kept)
+            self._assign(kept)
         return True
 
     def read(self, count: Any) -> tf.Tensor:
@@ -79,22 +77,39 @@ class Perturbation:
         self._variable[:count].assign(delta)  # type: ignore[index]
 
     def value(self) -> np.ndarray | None:
-        """Every replica's delta, `[replicas, B, ...]`, or None before training."""
+        """Every replica's delta, `[replicas, B, ...]`, or None before training.
+
+        On many machines, those of this worker's replicas.
+        """
         if self._variable is None:
             return self._pending
         return np.stack([local.numpy() for local in self._locals])
 
+    def all_replicas(self) -> np.ndarray | None:
+        """As `value`, of all workers; on many machines each has to call it."""
+        if self._variable is None:
+            return self._pending
+        return gathered(self._locals, self._strategy)
+
     def restore(self, value: np.ndarray) -> None:
         """Sets every replica's delta, at once or as soon as there is a variable."""
-        value = np.asarray(value)
-        if self._variable is None:
-            self._pending = value
-            return
-        fits = value.shape[0] == len(self._locals) and value.shape[2:] == tuple(
-            self._variable.shape[1:]
-        )
-        if not fits:
-            return  # saved for other images or another number of replicas
+        self._pending = np.asarray(value)
+        if self._variable is not None:
+            kept = self._kept(tuple(self._variable.shape[1:]))
+            self._pending = None
+            if kept is not None:
+                self._assign(kept)
+
+    def _kept(self, image_shape: tuple[int, ...]) -> np.ndarray | None:
+        """What was restored, or else is there, if it is of such images."""
+        if self._pending is None:
+            kept = self.value()
+        else:  # None, if it was saved by another number of replicas
+            kept = of_this_worker(self._pending, self._strategy)
+        fits = kept is not None and kept.shape[2:] == image_shape
+        return kept if fits else None
+
+    def _assign(self, value: np.ndarray) -> None:
         for local, saved in zip(self._locals, value, strict=True):
             whole = np.zeros(local.shape, local.dtype.as_numpy_dtype)
             rows = min(len(saved), len(whole))

@@ -82,7 +82,7 @@ class PGDAdversarialModel(CraftingModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the images, then one update of the weights."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self._unpacked(data)
         images = self._images_of(x)
 
         def loss_at(iterate: Any) -> Any:
@@ -99,8 +99,7 @@ class PGDAdversarialModel(CraftingModel):
         gradients = tape.gradient(scaled_loss, weights)
         self._update_weights(gradients, weights)
 
-        self._update_loss_metric(loss, images)
-        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return self._logs(data, y_pred, loss)
 
     def _start(self, images: Any) -> Any:
         """Where the ascent begins: at the images, or at random in the ball."""

@@ -4,7 +4,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from keras_free_adv import workers
 
 
 class Place:
@@ -23,6 +26,23 @@ class Place:
     def ask(self) -> tuple[int, int]:
         """Returns (seed, number of the next update)."""
         return self.seed, self.update
+
+    def agree(self, strategy: Any) -> None:
+        """Makes all workers read the same stream: with the first one's seed.
+
+        Raises:
+            RuntimeError: they are at different places in it.
+        """
+        if not workers.many_workers(strategy):
+            return
+        places = workers.of_each_worker(np.array(self.ask(), "int64"), strategy)
+        self.seed = int(places[0, 0])
+        if len(set(places[:, 1])) > 1:
+            raise RuntimeError(
+                "All workers must go on from the same update. Received: workers after "
+                f"{places[:, 1].tolist()} updates. Load the same file on all, and put "
+                "`backup_dir` where all workers see it."
+            )
 
     def counting(self, train_function: Callable, model: Any) -> Callable:
         """Wraps a Keras train function so that it counts the updates of a stream.

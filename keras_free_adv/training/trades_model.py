@@ -93,7 +93,7 @@ class TRADESModel(CraftingModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the divergence, then one update of the weights."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self._unpacked(data)
         images = self._images_of(x)
         clean_logits = tf.stop_gradient(self._logits(self(x, training=False)))
 
@@ -116,8 +116,7 @@ class TRADESModel(CraftingModel):
         gradients = tape.gradient(scaled_loss, weights)
         self._update_weights(gradients, weights)
 
-        self._update_loss_metric(loss, images)
-        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return self._logs(data, y_pred, loss)
 
     def _start(self, images: Any) -> Any:
         """Where the ascent begins: a little beside the images."""
@@ -149,7 +148,7 @@ class TRADESModel(CraftingModel):
         count = ops.cast(ops.shape(values)[0], values.dtype)
         # A replica's share may be empty.
         mean = ops.divide_no_nan(ops.sum(values), count)
-        return mean / self.distribute_strategy.num_replicas_in_sync
+        return mean / self._replicas
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         super()._prepare(sample, rows)

@@ -5,8 +5,11 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_free_adv import keras_internals
+from keras_free_adv.workers import logs_of_workers
 
-class WrappedModel(keras.Model):
+
+class WrappedModel(keras_internals.BuiltFromOneReplica):
     """Trains `model`, and behaves as `model` does in everything but training.
 
     Args:
@@ -32,6 +35,14 @@ class WrappedModel(keras.Model):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Calls the user's model, on integer pixels (uint8) as on floats."""
         return self.model(_as_floats(inputs, self.model), training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """As Keras', on many machines too."""
+        return logs_of_workers(super().train_step(data), self.distribute_strategy)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """As Keras', on many machines too."""
+        return logs_of_workers(super().test_step(data), self.distribute_strategy)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

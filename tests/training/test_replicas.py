@@ -52,16 +52,102 @@ PROGRAM = textwrap.dedent(
                     strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
+    # Keras would share a last minibatch of 5 as 4 and 1, and one of 2 as 2 and none.
+    def uneven(strategy, wrap, size, loss, **settings):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            model = wrap(small_network())
+            model.compile(keras.optimizers.SGD(0.05), loss, metrics=["accuracy"],
+                          weighted_metrics=["accuracy"])
+        # Keras' own validation loss is wrong for sums over uneven shares.
+        if loss is not summed:
+            settings["validation_data"] = (images[:9], labels[:9])
+        history = model.fit(images[:size], labels[:size], batch_size=8, epochs=8,
+                            verbose=0, **settings).history
+        return [*history.values(), *model.get_weights()]
+
+    def free(network):
+        return FreeAdversarialModel(network, 0.1, replays=4)
+
+    def pgd(network):
+        return PGDAdversarialModel(network, 0.1, steps=2, random_start=False)
+
+    summed = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="sum")
+    weights = np.linspace(0.2, 1.8, 40)
+    for case in ((free, 37, from_logits()), (free, 34, from_logits()),
+                 (pgd, 37, from_logits()), (free, 37, summed)):
+        for settings in ({}, {"sample_weight": weights[:case[1]]}):
+            for a, b in zip(uneven(mirrored, *case, **settings),
+                            uneven(tf.distribute.get_strategy(), *case, **settings),
+                            strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-5, err_msg=str(case))
+
     # TRADES draws a start of its own on each replica.
     with mirrored.scope():
         model = TRADESModel(small_network(), 0.1, steps=2)
         model.compile(keras.optimizers.SGD(0.05), from_logits())
     history = model.fit(images[:34], labels[:34], batch_size=8, epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all(), history.history
+
     print("as on one device")
+    """
+)
+
+OVERFLOW = textwrap.dedent(
+    """
+    import numpy as np, tensorflow as tf
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * 2)
+    import keras
+    from keras_free_adv import FreeAdversarialModel
+    from tests.conftest import from_logits, small_images
+
+    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    images, labels = small_images(8)
+
+    @keras.saving.register_keras_serializable()
+    class Overflow(keras.layers.Layer):
+        # Infinite for bright images.
+        def call(self, inputs):
+            bright = tf.reduce_max(inputs, (1, 2, 3), keepdims=True) > 1.5
+            return inputs * tf.cast(tf.where(bright, float("inf"), 1.0), inputs.dtype)
+
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    with mirrored.scope():
+        network = keras.Sequential([
+            keras.Input((6, 6, 1)), Overflow(), keras.layers.Flatten(),
+            keras.layers.Dense(3), keras.layers.Activation("linear", dtype="float32")])
+        model = FreeAdversarialModel(network, 0.1, value_range=(0, 2), replays=1)
+        model.compile(keras.optimizers.SGD(0.05), from_logits())
+    bright = images[:8].copy()
+    bright[4:] += 1.0
+    before = model.get_weights()
+    scale = model.optimizer.initial_scale
+    model.fit(bright, labels[:8], batch_size=8, epochs=1, verbose=0, shuffle=False)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    scales = [float(local) for local in mirrored.experimental_local_results(
+        model.optimizer.dynamic_scale.value)]
+    assert scales == [scale / 2, scale / 2], scales
+    assert int(model.optimizer.iterations.numpy()) == 0
+    assert np.isfinite(model.delta).all()
+    assert (np.abs(model.delta[0]) > 0).any() and (model.delta[1] == 0).all()
+    model.fit(images[:8], labels[:8], batch_size=8, epochs=20, verbose=0)
+    for weight in model.trainable_weights:
+        one, other = mirrored.experimental_local_results(weight.value)
+        np.testing.assert_array_equal(one, other)
+        assert np.isfinite(one).all()
+    assert int(model.optimizer.iterations.numpy()) > 0
+    print("skipped on both")
     """
 )
 
 
 def test_two_replicas_keep_a_delta_each_and_train_as_one_device(tmp_path):
     assert "as on one device" in said_by(PROGRAM, tmp_path / "model.keras")
+
+
+def test_an_overflow_on_the_second_replica_skips_the_update_on_both():
+    assert "skipped on both" in said_by(OVERFLOW)

@@ -1,0 +1,117 @@
+"""Many machines: what `MultiWorkerMirroredStrategy` needs besides its own.
+
+What gathers has to be called by every worker, at the same point: each waits for all.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+
+class WorkerLost(RuntimeError):
+    """Another worker died, or cannot be reached."""
+
+
+def many_workers(strategy: Any) -> bool:
+    """Whether the strategy is of several processes, each with replicas of its own."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    resolver = strategy.cluster_resolver
+    return bool(resolver is not None and resolver.cluster_spec().jobs)
+
+
+def worker_number(strategy: Any) -> int:
+    """The number of this worker: 0 of a single one, and of the one that writes."""
+    if not many_workers(strategy):
+        return 0
+    resolver = strategy.cluster_resolver
+    # A chief comes before the workers.
+    chiefs = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+
+
+def worker_count(strategy: Any) -> int:
+    """How many processes the strategy has."""
+    if not many_workers(strategy):
+        return 1
+    return strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
+
+
+@contextlib.contextmanager
+def explaining_loss_of_a_worker(strategy: Any) -> Iterator[None]:
+    """Within, the error that the loss of another worker ends in says what to do.
+
+    Raises:
+        WorkerLost: what says it.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        if not many_workers(strategy):
+            raise
+        raise WorkerLost(
+            f"Another of the {worker_count(strategy)} workers was lost. Stop all that "
+            "still run, and start the same command on all of them again. With "
+            "keras_free_adv.BackupAndRestore they go on from the last backup."
+        ) from error
+
+
+def logs_of_workers(logs: dict[str, Any], strategy: Any) -> dict[str, Any]:
+    """What a step returns, in the shape that Keras can take the replicas' mean of.
+
+    Keras reduces each log over axis 0 when there are many workers, and fails on the
+    scalars that its own steps return (keras issue 20585).
+    """
+    if not many_workers(strategy):
+        return logs
+    return {name: ops.reshape(value, (1,)) for name, value in logs.items()}
+
+
+def gathered(values: Any, strategy: Any) -> np.ndarray:
+    """Each replica's value, of all workers, stacked in the order of the replicas.
+
+    Args:
+        values: one value for each replica of this worker, all of one shape.
+        strategy: the strategy in force.
+    """
+    stacked = np.stack([np.asarray(value) for value in values])
+    if not many_workers(strategy):
+        return stacked
+    together = _gathering(strategy)(tf.constant(stacked))
+    return strategy.experimental_local_results(together)[0].numpy()
+
+
+def of_each_worker(value: Any, strategy: Any) -> np.ndarray:
+    """One value of each worker, stacked."""
+    if not many_workers(strategy):
+        return np.asarray([value])
+    here = len(strategy.extended.worker_devices)
+    return gathered([value] * here, strategy)[::here]
+
+
+@functools.cache
+def _gathering(strategy: Any) -> Any:
+    """As `strategy.gather`, but traced once and not at each call."""
+
+    def gather(stacked: Any) -> Any:
+        context = tf.distribute.get_replica_context()
+        own = context.replica_id_in_sync_group % len(strategy.extended.worker_devices)
+        return context.all_gather(stacked[own][None], axis=0)
+
+    return tf.function(lambda stacked: strategy.run(gather, args=(stacked,)))
+
+
+def of_this_worker(values: np.ndarray, strategy: Any) -> np.ndarray | None:
+    """Of one value for each replica those of this worker; None if they do not fit."""
+    if len(values) != strategy.num_replicas_in_sync:
+        return None
+    if not many_workers(strategy):
+        return values
+    here = len(strategy.extended.worker_devices)
+    first = here * worker_number(strategy)
+    return values[first : first + here]
