@@ -10,10 +10,15 @@
 history.json, model.keras (plain Keras, float32) and the report, as JSON and Markdown. A
 run that was interrupted, even killed, goes on when the same command is given again.
 `examples/evaluate.py` attacks the model further.
+
+With several GPUs add `--strategy=mirrored`. On several machines start the same command
+with `--strategy=multi_worker` on each, with TF_CONFIG set (docs/many_devices.md) and an
+output folder that all of them see.
 """
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,7 @@ from typing import Any
 import keras
 import runs
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
 from keras_free_adv import (
     AveragedWeights,
@@ -31,6 +36,7 @@ from keras_free_adv import (
     evaluate_robustness,
     files,
     recipes,
+    workers,
 )
 from keras_free_adv.recipes import Recipe, building
 
@@ -51,6 +57,12 @@ flags.DEFINE_string(
     None,
     "Folder of the run; if unset runs/RECIPE, with -changed and -seedN where so.",
 )
+flags.DEFINE_enum(
+    "strategy",
+    "single",
+    ["single", "mirrored", "multi_worker"],
+    "One device, all GPUs of this machine, or all machines of TF_CONFIG.",
+)
 flags.DEFINE_enum("verbose", "auto", ["auto", "0", "1", "2"], "As in Keras' fit.")
 
 flags.DEFINE_integer("monitor_every", 0, "PGD-20 each so many epochs; 0 for never.", 0)
@@ -70,6 +82,27 @@ class EpochSeconds(keras.callbacks.Callback):
         clock, cpu = self._begin
         logs["seconds"] = time.perf_counter() - clock
         logs["cpu_seconds"] = time.process_time() - cpu
+
+
+def strategy_of(name: str) -> tf.distribute.Strategy:
+    """The strategy of a name; to be made before anything else of TensorFlow."""
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multi_worker":
+        logging.set_verbosity(logging.WARNING)  # or TensorFlow tells of each collective
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def writes() -> bool:
+    """Whether this process writes the files; of many workers the first one does."""
+    return workers.worker_number(tf.distribute.get_strategy()) == 0
+
+
+def say(text: str) -> None:
+    """Prints, once."""
+    if writes():
+        print(text, flush=True)
 
 
 def callbacks(
@@ -99,7 +132,7 @@ def train(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.Model:
     model = building.compiled(recipe, network)
     backup = BackupAndRestore(folder / "backup", delete_checkpoint=False)
     if backup.epoch:
-        print(f"Continuing after epoch {backup.epoch} of {recipe.epochs}.", flush=True)
+        say(f"Continuing after epoch {backup.epoch} of {recipe.epochs}.")
     settings: dict[str, Any] = {}
     source = data
     if recipe.method == "natural":
@@ -114,14 +147,17 @@ def train(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.Model:
         verbose=verbose(),
         **settings,
     )
-    files.write_text(folder / runs.HISTORY, json.dumps(history.history))
+    if writes():
+        files.write_text(folder / runs.HISTORY, json.dumps(history.history))
     trained = building.network(recipe, data, policy="float32")
     trained.set_weights(network.get_weights())
     return trained
 
 
 def verbose() -> str | int:
-    """As Keras takes it."""
+    """As Keras takes it; of many workers the first one speaks."""
+    if not writes():
+        return 0
     return FLAGS.verbose if FLAGS.verbose == "auto" else int(FLAGS.verbose)
 
 
@@ -129,12 +165,13 @@ def trained_model(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.
     """The run's model, trained now if it is not yet."""
     path = folder / runs.MODEL
     if path.exists():
-        print(f"{path} is trained.", flush=True)
+        say(f"{path} is trained.")
         return keras.models.load_model(path)
     model = train(recipe, data, folder)
-    with files.written_beside(path) as beside:
-        model.save(beside)
-    shutil.rmtree(folder / "backup", ignore_errors=True)
+    if writes():
+        with files.written_beside(path) as beside:
+            model.save(beside)
+        shutil.rmtree(folder / "backup", ignore_errors=True)
     return model
 
 
@@ -142,7 +179,7 @@ def measure(recipe: Recipe, model: keras.Model, folder: Path) -> None:
     """The columns of the paper's table, on the first test images."""
     path = runs.report_path(folder, "paper", FLAGS.test_examples)
     if path.exists():
-        print(path.with_suffix(".md").read_text())
+        say(path.with_suffix(".md").read_text())
         return
     test = building.data(recipe, recipe.test_split, data_dir=FLAGS.data_dir)
     report = evaluate_robustness(
@@ -153,10 +190,12 @@ def measure(recipe: Recipe, model: keras.Model, folder: Path) -> None:
         resume=path.with_suffix(".partial"),
         verbose=verbose(),
     )
-    files.write_text(path.with_suffix(".md"), report.to_markdown(recipe.published))
-    files.write_text(path, report.to_json())
-    path.with_suffix(".partial").unlink(missing_ok=True)
-    print(report.to_text(recipe.published))
+    if writes():
+        published = report.to_markdown(recipe.published)
+        files.write_text(path.with_suffix(".md"), published)
+        files.write_text(path, report.to_json())
+        path.with_suffix(".partial").unlink(missing_ok=True)
+    say(report.to_text(recipe.published))
 
 
 def main(argv: list[str]) -> None:
@@ -172,6 +211,16 @@ def main(argv: list[str]) -> None:
     if FLAGS.show:
         print(json.dumps(recipe.to_dict(), indent=2))
         return
+    strategy = strategy_of(FLAGS.strategy)
+    try:
+        with strategy.scope(), workers.explaining_loss_of_a_worker(strategy):
+            run(recipe)
+    except workers.WorkerLost as error:
+        sys.exit(str(error))
+
+
+def run(recipe: Recipe) -> None:
+    """Trains, saves and measures, under the strategy in force."""
     folder = Path(FLAGS.output or f"runs/{runs.folder_name(recipe, FLAGS.seed)}")
     keras.utils.set_random_seed(FLAGS.seed)
     if FLAGS.deterministic:
@@ -180,16 +229,19 @@ def main(argv: list[str]) -> None:
         recipe, recipe.train_split, seed=FLAGS.seed, data_dir=FLAGS.data_dir
     )
     # Not before: a folder is not to be bound to settings that cannot be trained.
-    runs.settle(folder, recipe, FLAGS.seed, FLAGS.deterministic)
+    if writes():
+        runs.settle(folder, recipe, FLAGS.seed, FLAGS.deterministic)
     model = trained_model(recipe, data, folder)
-    seconds = runs.history_of(folder)["seconds"]
-    print(
-        f"Training took {sum(seconds) / 60:.1f} minutes for {recipe.updates:,} updates;"
-        f" the fastest epoch of {recipe.steps_per_epoch} took {min(seconds):.1f} s."
-    )
+    if writes():
+        seconds = runs.history_of(folder)["seconds"]
+        print(
+            f"Training took {sum(seconds) / 60:.1f} minutes for {recipe.updates:,} "
+            f"updates; the fastest epoch of {recipe.steps_per_epoch} took "
+            f"{min(seconds):.1f} s."
+        )
     if FLAGS.test_examples:
         measure(recipe, model, folder)
-    print(f"Results: {folder}")
+    say(f"Results: {folder}")
 
 
 if __name__ == "__main__":

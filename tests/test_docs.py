@@ -4,6 +4,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -49,9 +50,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 def test_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     """In their order, in one namespace, as a reader would paste them."""
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    blocks = re.findall(r" *```python\n(.*?)```", page.read_text(), re.S)
     names = {}
-    for block in blocks:
+    for block in map(textwrap.dedent, blocks):
         exec(compile(block, page.name, "exec"), names)
     if page.name == "README.md":
         assert (tmp_path / "robust.keras").exists()
