@@ -7,6 +7,9 @@
 The published figures stand beside the measured ones. Each row is a run of its own
 folder, made by `train.py` and `evaluate.py`; stop this program at any time, and the
 same command goes on. With `--train=false` it only prints what is there.
+
+With `--monitor_every` it also draws robust accuracy against training time. Other work
+of the machine is kept out: each epoch counts as long as its run's fastest one.
 """
 
 import dataclasses
@@ -19,6 +22,7 @@ import runs
 from absl import app, flags
 
 from keras_free_adv import RobustnessReport, files, recipes
+from keras_free_adv.plotting import plot_accuracy_against_time
 from keras_free_adv.recipes import Recipe
 
 FLAGS = flags.FLAGS
@@ -35,7 +39,9 @@ flags.DEFINE_list(
 flags.DEFINE_integer("examples", 1000, "Test images under the paper's attacks.", 1)
 flags.DEFINE_list("autoattack_rows", [], "Rows to put under AutoAttack as well.")
 flags.DEFINE_integer("autoattack_examples", 500, "Test images under AutoAttack.", 1)
-flags.DEFINE_integer("monitor_every", 0, "PGD-20 each so many epochs; 0 for never.", 0)
+flags.DEFINE_integer(
+    "monitor_every", 0, "PGD-20 each so many epochs, for a curve; 0 for never.", 0
+)
 flags.DEFINE_integer("seed", 0, "Seed of the weights, the order and the attacks.")
 flags.DEFINE_bool("train", True, "Whether to train and attack what is missing.")
 flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
@@ -203,6 +209,38 @@ def time_table(rows: list[Row]) -> list[str]:
     return markdown(lines)
 
 
+def curve(recipe: Recipe) -> tuple[list[float], list[float]]:
+    """Seconds of training and PGD-20 accuracy, at each epoch that was looked at.
+
+    Every epoch is charged as the fastest one: what disturbed the others is not the
+    method's.
+    """
+    history = runs.history_of(folder_of(recipe))
+    accuracy = history.get("val_pgd20_accuracy", [])
+    # Its first entry is of the first look; between two looks the last one is repeated.
+    first = recipe.epochs - len(accuracy) + 1
+    looks = range(first, recipe.epochs + 1, FLAGS.monitor_every)
+    seconds = [epoch * min(history["seconds"]) for epoch in looks]
+    return seconds, [accuracy[epoch - first] for epoch in looks]
+
+
+def draw_curves(rows: list[Row]) -> str:
+    """Draws the rows that were looked at while they trained; says where."""
+    curves = {row.short: curve(row.recipe) for row in rows}
+    curves = {name: points for name, points in curves.items() if points[0]}
+    if not curves:
+        return "No curve: no row was trained with --monitor_every."
+    figure = plot_accuracy_against_time(
+        curves,
+        ylabel="PGD-20 accuracy on test images",
+        title=f"{FLAGS.table}, {FLAGS.scale}; an epoch counts as its run's fastest",
+    )
+    path = Path(FLAGS.output) / f"curve-{FLAGS.table}-{FLAGS.scale}.png"
+    with files.written_beside(path) as beside:
+        figure.savefig(beside, format="png", dpi=100)
+    return f"PGD-20 accuracy against training time: {path}"
+
+
 def ranking(
     title: str, rows: list[Row], report_of: Callable[[Row], RobustnessReport | None]
 ) -> list[str]:
@@ -260,6 +298,8 @@ def main(argv: list[str]) -> None:
         *ranking(last, rows, lambda row: row.paper),
         *ranking("autoattack", rows, lambda row: row.autoattack),
     ]
+    if FLAGS.monitor_every:
+        lines += ["", draw_curves(rows)]
     if missing:
         lines += ["", f"Not finished: {', '.join(missing)}."]
     name = f"table-{FLAGS.table}-{FLAGS.scale}.md"

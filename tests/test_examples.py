@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -178,6 +179,7 @@ def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
         "--autoattack_rows=free4",
         "--autoattack_examples=8",
         "--examples=48",
+        "--monitor_every=20",
         "--verbose=0",
         f"--output={tmp_path}",
     ]
@@ -193,6 +195,9 @@ def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     )
     assert f"{100 * report['accuracy']['pgd100']:.1f} ±" in printed
     assert "McNemar" in printed
+    picture = tmp_path / "curve-digits-full.png"
+    assert f"against training time: {picture}" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
     # A second time there is nothing left to do.
     again = run("reproduce_table.py", *flags)
     assert "==" not in again
@@ -205,6 +210,26 @@ def test_rows_of_a_table_have_names_of_their_own(tmp_path):
     names = re.search(r"--rows must be of (.*?)\. Received", said, re.S)[1].split(", ")
     assert len(names) == len(set(names)) == 9
     assert {"free8", "preactresnet18_free8", "trades"} <= set(names)
+
+
+def test_the_curve_charges_each_epoch_as_the_fastest(tmp_path):
+    program = f"""
+import json, sys
+sys.path.insert(0, {str(EXAMPLES)!r})
+import reproduce_table
+from absl import flags
+from keras_free_adv import recipes
+flags.FLAGS(["", "--monitor_every=2", "--output={tmp_path}"])
+recipe = recipes.get("digits_free8").replaced(epochs=5)
+folder = reproduce_table.folder_of(recipe)
+folder.mkdir()
+# Looked at after epochs 2 and 4.
+(folder / "history.json").write_text(json.dumps(
+    {{"seconds": [9.0, 3.0, 2.0, 8.0, 4.0],
+      "val_pgd20_accuracy": [0.1, 0.1, 0.3, 0.3]}}))
+assert reproduce_table.curve(recipe) == ([4.0, 8.0], [0.1, 0.3])
+"""
+    subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, check=True)
 
 
 def test_a_changed_run_is_not_taken_for_the_recipe(tmp_path):
@@ -225,3 +250,68 @@ def test_a_wrong_setting_does_not_bind_the_folder(tmp_path):
     assert "`augment`" in fails("train.py", *flags, "--set=augment=standart")
     assert "no_such" in fails("train.py", *flags, "--set=dataset=no_such")
     assert not (tmp_path / "run").exists()
+
+
+def config(number, hosts=("a", "b")):
+    addresses = [f"{host}:{12345 + i}" for i, host in enumerate(hosts)]
+    task = {"type": "worker", "index": number}
+    return {"cluster": {"worker": addresses}, "task": task}
+
+
+def test_tf_config_tells_a_worker_of_the_others():
+    printed = run("tf_config.py", "--hosts=a b", "--worker=1")
+    assert json.loads(printed) == config(1)
+    assert "below the number of hosts, 2. Received: 2" in fails(
+        "tf_config.py", "--hosts=a b", "--worker=2"
+    )
+    assert "Quote the hosts" in fails("tf_config.py", "--hosts=a", "b", "--worker=0")
+
+
+# Slurm's two commands, and one that says what the worker was started with.
+STANDINS = {
+    "scontrol": "echo a; echo b",
+    "srun": 'shift; for i in 0 1; do SLURM_PROCID=$i "$@"; done',
+    "python": f"""
+if [ "$1" = examples/train.py ]; then echo "$TF_CONFIG" "$@"; exit; fi
+exec {sys.executable} "$@"
+""",
+}
+
+
+def with_standins(tmp_path, script, *arguments, **environment):
+    """The lines that a shell script prints when it meets the stand-ins."""
+    for name, lines in STANDINS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    return subprocess.run(
+        ["bash", *script, *arguments],
+        cwd=EXAMPLES.parent,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+
+
+def test_the_slurm_script_starts_each_worker_with_its_number(tmp_path):
+    flags = ["--recipe=digits_free8", "--set", "name=two words"]
+    printed = with_standins(
+        tmp_path, ["examples/slurm.sh"], *flags, SLURM_JOB_NODELIST="node[1-2]"
+    )
+    for number, line in enumerate(printed):
+        given, _, command = line.partition(" examples/train.py ")
+        assert json.loads(given) == config(number)
+        assert command == "--strategy=multi_worker --verbose=2 " + " ".join(flags)
+    assert len(printed) == 2
+
+
+def test_the_kubernetes_job_starts_each_worker_with_its_number(tmp_path):
+    text = (EXAMPLES / "kubernetes.yaml").read_text()
+    script = textwrap.dedent(
+        re.search(r"args:\n +- \|\n(.*?)\n +resources:", text, re.S)[1]
+    )
+    (line,) = with_standins(tmp_path, ["-c", script], JOB_COMPLETION_INDEX="3")
+    given, _, command = line.partition(" examples/train.py ")
+    hosts = [f"free-adversarial-{i}.free-workers" for i in range(4)]
+    assert json.loads(given) == config(3, hosts)
+    assert "--strategy=multi_worker" in command

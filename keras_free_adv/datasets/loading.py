@@ -287,5 +287,7 @@ def _reshuffled_each_iteration(one_pass: Pass, count: int) -> tf.data.Dataset:
     dataset = this_pass.flat_map(lambda p: one_pass(p, tf.zeros((), tf.int64)))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     dataset = sharded_by_data(dataset).prefetch(tf.data.AUTOTUNE)
-    dataset.minibatches_from = lambda first: endless_passes(one_pass, count, first)
+    dataset.minibatches_from = lambda first: endless_passes(
+        one_pass, count, first
+    ).prefetch(tf.data.AUTOTUNE)
     return dataset
