@@ -17,7 +17,8 @@ EPSILON = 8 / 255
 NETWORKS: dict[str, Callable[..., keras.Model]] = {
     "preact_resnet18_64": functools.partial(zoo.preact_resnet18, width=64),
     "preact_resnet18_16": functools.partial(zoo.preact_resnet18, width=16),
-    "wrn16_4": functools.partial(zoo.wide_resnet, depth=16, width=4),
+    # Two units a stage: WRN-16-4, as others count.
+    "wrn14_4": functools.partial(zoo.wide_resnet, depth=14, width=4),
     "small_cnn": functools.partial(zoo.small_cnn, classes=10, input_shape=(32, 32, 3)),
 }
 

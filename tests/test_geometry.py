@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -172,6 +173,19 @@ def test_keep_inside_by_hand():
         value_range=(0, 1),
     )
     np.testing.assert_allclose(kept, [[0.7, 1.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_the_gradient_of_clipped_pixels_by_hand(dtype):
+    points = tf.constant([-0.25, 0.0, 0.5, 1.0, 1.5, np.nan], dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        clipped = geometry.clip_pixels(points, (0.0, 1.0))
+        loss = tf.reduce_sum(clipped[:5] * tf.constant([1, 2, 3, 4, 5], dtype))
+    assert clipped.dtype == points.dtype
+    assert clipped[:5].numpy().tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+    # At the very edge it is still inside.
+    assert tape.gradient(loss, points).numpy().tolist() == [0, 2, 3, 4, 0, 0]
 
 
 def test_l2_random_starts_have_a_direction_that_their_length_does_not_tell():

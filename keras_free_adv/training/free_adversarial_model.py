@@ -100,7 +100,7 @@ class FreeAdversarialModel(AdversarialModel):
 
         with tf.GradientTape() as tape:
             tape.watch(delta)
-            perturbed = ops.clip(images + delta, *self.value_range)
+            perturbed = geometry.clip_pixels(images + delta, self.value_range)
             y_pred = self(self._with_images(x, perturbed), training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss)
