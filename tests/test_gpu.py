@@ -1,5 +1,6 @@
 """For a machine with one GPU or two: `pytest -m gpu -n 0`. Elsewhere they skip."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -34,6 +35,12 @@ def float32_is_float32():
     tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
+@functools.cache
+def both_gpus():
+    """One for all tests: the collectives of two strategies get mixed up."""
+    return tf.distribute.MirroredStrategy(["GPU:0", "GPU:1"])
+
+
 def trained(strategy=None, network=small_network, **compile_arguments):
     keras.utils.set_random_seed(1)
     strategy = strategy or tf.distribute.get_strategy()
@@ -64,6 +71,7 @@ def test_xla_trains_as_no_xla_does():
 
 
 @needs(1)
+@pytest.mark.filterwarnings("ignore:Only 128 examples")
 def test_an_attack_finds_on_a_gpu_what_it_finds_on_a_cpu():
     images, labels = small_images(128)
     standing = []
@@ -98,7 +106,7 @@ def test_half_precision_trains(policy):
 
 @needs(2)
 def test_two_gpus_train_as_one_does():
-    two = trained(tf.distribute.MirroredStrategy(["GPU:0", "GPU:1"]))
+    two = trained(both_gpus())
     one = trained(tf.distribute.OneDeviceStrategy("GPU:0"))
     assert_equal(two, one)
     assert two.delta.shape[:2] == (2, 4)
@@ -107,7 +115,7 @@ def test_two_gpus_train_as_one_does():
 
 @needs(2)
 def test_two_gpus_keep_equal_statistics_of_batch_norm():
-    strategy = tf.distribute.MirroredStrategy(["GPU:0", "GPU:1"])
+    strategy = both_gpus()
     keras.utils.set_random_seed(1)
     with strategy.scope():
         model = FreeAdversarialModel(
