@@ -72,7 +72,7 @@ def test_the_stream_can_be_entered_at_any_minibatch(first):
 
 
 def test_a_large_set_is_shuffled_in_windows(monkeypatch):
-    monkeypatch.setattr(loading, "SHUFFLED_WHOLE", 100)
+    monkeypatch.setattr(loading, "KEPT_BYTES", 100)
     monkeypatch.setattr(loading, "SHUFFLE_WINDOW", 500)
     data = datasets.load("digits", split="train", batch_size=1437, seed=0)
     assert first_labels(data) != first_labels(data)

@@ -1,5 +1,6 @@
 """An image classification set as a stream of minibatches."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,11 @@ from keras_free_adv.data.passes import endless_passes, sharded_by_data
 from keras_free_adv.datasets import augmentation, sources
 from keras_free_adv.datasets.sources import Source
 
-# Sets up to the first size are shuffled whole, larger ones in windows of the second.
-SHUFFLED_WHOLE = 60_000
+# A training split of up to so many bytes is read once, kept as it is stored, and
+# shuffled whole; a larger one is read again for each pass, and shuffled in windows.
+KEPT_BYTES = 2**30
 SHUFFLE_WINDOW = 10_000
+GATHERED_AT_ONCE = 512
 AUGMENTATIONS = ("none", "standard", "standard_pad2")
 IMAGE_SIZE = 224
 
@@ -35,8 +38,9 @@ def load(
 ) -> tf.data.Dataset:
     """Loads an image classification set as minibatches of (image, label).
 
-    A training split (its name begins with "train") is shuffled anew for each pass;
-    every other split keeps its order. Which images a minibatch holds, and how they
+    A training split (its name begins with "train") is shuffled anew for each pass,
+    whole if it takes up to 1 GiB as it is stored, and is then kept in memory; every
+    other split keeps its order. Which images a minibatch holds, and how they
     are augmented, follows from (seed, number of the minibatch) alone: `fit` of an
     adversarial model enters the stream at any place, also after a kill. A
     transformation on top (`map`, `take`) hides that, and makes it an ordinary
@@ -119,13 +123,14 @@ def load(
         one_hot=one_hot,
     )
 
+    shuffled = _shuffled(source, seed) if split.startswith("train") else None
+
     def one_pass(number: Any, within: Any) -> tf.data.Dataset:
-        examples = source.examples
-        if split.startswith("train"):
-            numbers = (random_numbers.SHUFFLE, seed, number)
-            examples = _shuffle(examples, source.size, numbers)
         # Skipped before they are decoded.
-        examples = examples.skip(tf.cast(within, tf.int64) * batch_size)
+        skipped = tf.cast(within, tf.int64) * batch_size
+        examples = (
+            shuffled(number, skipped) if shuffled else source.examples.skip(skipped)
+        )
         return minibatch(examples, number * count + within)
 
     dataset = _reshuffled_each_iteration(one_pass, count)
@@ -256,24 +261,43 @@ def _window(
     return tf.clip_by_value(pixels / 255.0, 0.0, 1.0)
 
 
-def _shuffle(
-    examples: tf.data.Dataset, size: int, numbers: tuple[Any, ...]
-) -> tf.data.Dataset:
-    """Shuffles examples, still encoded, by a permutation that follows from `numbers`.
+def _shuffled(source: Source, seed: int) -> Callable[[Any, Any], tf.data.Dataset]:
+    """Maps the number of a pass, and how many to skip, to examples in another order.
 
-    `Dataset.shuffle` would do, but it takes no seed that is only known in the graph.
+    The order follows from the seed and the number of the pass. `Dataset.shuffle` would
+    do, but it takes no seed that is only known in the graph.
     """
-    window = size if size <= SHUFFLED_WHOLE else SHUFFLE_WINDOW
 
-    def shuffled(index: Any, chunk: Any) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(tf.shape(chunk[1])[0]), random_numbers.key(*numbers, index)
-        )
-        return tf.data.Dataset.from_tensor_slices(
-            tuple(tf.gather(part, order) for part in chunk)
+    def permutation(length: Any, number: Any, window: Any) -> Any:
+        key = random_numbers.key(random_numbers.SHUFFLE, seed, number, window)
+        return tf.random.experimental.stateless_shuffle(tf.range(length), key)
+
+    @functools.cache
+    def kept() -> tuple[Any, ...]:
+        with tf.init_scope(), tf.device("CPU:0"):
+            return next(iter(source.examples.batch(source.size)))
+
+    def whole(number: Any, skipped: Any) -> tf.data.Dataset:
+        parts = kept()
+        order = permutation(source.size, number, 0)[skipped:]
+        return (
+            tf.data.Dataset.from_tensor_slices(order)
+            .batch(GATHERED_AT_ONCE)
+            .map(lambda chunk: tuple(tf.gather(part, chunk) for part in parts))
+            .unbatch()
         )
 
-    return examples.batch(window).enumerate().flat_map(shuffled)
+    def in_windows(number: Any, skipped: Any) -> tf.data.Dataset:
+        def one_window(window: Any, parts: Any) -> tf.data.Dataset:
+            order = permutation(tf.shape(parts[1])[0], number, window)
+            return tf.data.Dataset.from_tensor_slices(
+                tuple(tf.gather(part, order) for part in parts)
+            )
+
+        windows = source.examples.batch(SHUFFLE_WINDOW).enumerate()
+        return windows.flat_map(one_window).skip(skipped)
+
+    return whole if source.stored_bytes <= KEPT_BYTES else in_windows
 
 
 def _reshuffled_each_iteration(one_pass: Pass, count: int) -> tf.data.Dataset:

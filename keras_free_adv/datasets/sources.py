@@ -18,6 +18,7 @@ class Source:
     Attributes:
         examples: (image, label): the file's bytes, or pixels in [0, 1].
         size: number of examples.
+        stored_bytes: what they take up, about.
         classes: number of classes.
         shape: (height, width, channels); height and width are None if they vary.
         encoding: "jpeg", "any" (other encoded images), or "pixels".
@@ -26,6 +27,7 @@ class Source:
 
     examples: tf.data.Dataset
     size: int
+    stored_bytes: int
     classes: int
     shape: tuple[int | None, int | None, int]
     encoding: str
@@ -50,7 +52,7 @@ def digits(split: str) -> Source:
     )
     x, y = (parts[0], parts[2]) if split == "train" else (parts[1], parts[3])
     examples = tf.data.Dataset.from_tensor_slices((x, y))
-    return Source(examples, len(x), 10, (8, 8, 1), "pixels", mirrors=False)
+    return Source(examples, len(x), x.nbytes, 10, (8, 8, 1), "pixels", mirrors=False)
 
 
 def from_tfds(name: str, split: str, data_dir: str | None) -> Source:
@@ -89,9 +91,11 @@ def from_tfds(name: str, split: str, data_dir: str | None) -> Source:
         ),
         decoders={builder.info.supervised_keys[0]: tfds.decode.SkipDecoding()},
     )
+    size = int(examples.cardinality())
     return Source(
         examples,
-        int(examples.cardinality()),
+        size,
+        builder.info.dataset_size * size // builder.info.splits.total_num_examples,
         label.num_classes,
         image.shape or (None, None, 3),
         "jpeg" if image.encoding_format == "jpeg" else "any",
