@@ -19,10 +19,14 @@ class WorkerLost(RuntimeError):
 
 def many_workers(strategy: Any) -> bool:
     """Whether the strategy is of several processes, each with replicas of its own."""
+    return worker_count(strategy) > 1
+
+
+def worker_count(strategy: Any) -> int:
+    """How many processes the strategy has."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return False
-    resolver = strategy.cluster_resolver
-    return bool(resolver is not None and resolver.cluster_spec().jobs)
+        return 1
+    return strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
 
 
 def worker_number(strategy: Any) -> int:
@@ -33,13 +37,6 @@ def worker_number(strategy: Any) -> int:
     # A chief comes before the workers.
     chiefs = "chief" in resolver.cluster_spec().jobs
     return resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
-
-
-def worker_count(strategy: Any) -> int:
-    """How many processes the strategy has."""
-    if not many_workers(strategy):
-        return 1
-    return strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
 
 
 @contextlib.contextmanager
@@ -55,9 +52,10 @@ def explaining_loss_of_a_worker(strategy: Any) -> Iterator[None]:
         if not many_workers(strategy):
             raise
         raise WorkerLost(
-            f"Another of the {worker_count(strategy)} workers was lost. Stop all that "
-            "still run, and start the same command on all of them again. With "
-            "keras_free_adv.BackupAndRestore they go on from the last backup."
+            f"Another of the {worker_count(strategy)} workers was lost, or cannot be "
+            "reached. Stop all that still run, and start the same command on all of "
+            "them again. With keras_free_adv.BackupAndRestore they go on from the last "
+            "backup."
         ) from error
 
 
@@ -82,8 +80,10 @@ def gathered(values: Any, strategy: Any) -> np.ndarray:
     stacked = np.stack([np.asarray(value) for value in values])
     if not many_workers(strategy):
         return stacked
-    together = _gathering(strategy)(tf.constant(stacked))
-    return strategy.experimental_local_results(together)[0].numpy()
+    sent = stacked.astype("int32") if stacked.dtype == bool else stacked
+    together = _gathering(strategy)(tf.constant(sent))
+    received = strategy.experimental_local_results(together)[0].numpy()
+    return received.astype(stacked.dtype)
 
 
 def of_each_worker(value: Any, strategy: Any) -> np.ndarray:
@@ -106,10 +106,19 @@ def _gathering(strategy: Any) -> Any:
     return tf.function(lambda stacked: strategy.run(gather, args=(stacked,)))
 
 
-def of_this_worker(values: np.ndarray, strategy: Any) -> np.ndarray | None:
-    """Of one value for each replica those of this worker; None if they do not fit."""
-    if len(values) != strategy.num_replicas_in_sync:
-        return None
+def require_same(value: int, strategy: Any, message: str) -> None:
+    """Raises unless all workers have the same number; each has to call it.
+
+    Raises:
+        RuntimeError: `message`, with {found} replaced by what each has.
+    """
+    found = of_each_worker(np.int64(value), strategy).tolist()
+    if len(set(found)) > 1:
+        raise RuntimeError(message.format(found=found))
+
+
+def of_this_worker(values: np.ndarray, strategy: Any) -> np.ndarray:
+    """Of one value for each replica those of this worker."""
     if not many_workers(strategy):
         return values
     here = len(strategy.extended.worker_devices)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_free_adv import datasets
+from keras_free_adv.data.shares import Part
 from keras_free_adv.datasets import augmentation, loading
 
 
@@ -245,6 +246,39 @@ def test_random_windows_follow_from_the_seed_and_the_number(pictures_of_all_size
     assert spans.min() < 0.5 < spans.max()
     to_the_right = images[:, :, -1, 1].mean(1) > images[:, :, 0, 1].mean(1)
     assert 0.25 < to_the_right.mean() < 0.75
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_worker_makes_its_part_of_each_minibatch(
+    pictures_of_all_sizes, monkeypatch, kept
+):
+    monkeypatch.setattr(loading, "KEPT_BYTES", 2**30 if kept else 0)
+    for settings in (
+        {"name": "digits", "batch_size": 100},  # the last of a pass has 37
+        {**pictures_of_all_sizes, "batch_size": 5, "image_size": 32},  # 2
+    ):
+        data = datasets.load(
+            split="train", augment="standard", one_hot=True, **settings
+        )
+        size = settings["batch_size"]
+        first, count = np.int64(1), int(data.cardinality())
+        for worker in range(2):
+            part = Part(size, replicas=4, worker=worker, workers=2)
+            assert part.rows == -(-size // 4) * 4 // 2
+            parts = data.minibatches_from(first, part)
+            wholes = data.minibatches_from(first)
+            for (found, real), whole in itertools.islice(
+                zip(parts, wholes, strict=True), count
+            ):
+                assert int(real) == len(whole[0])
+                share = part.share(found, real)
+                begin = worker * part.rows
+                kept_rows = slice(begin, begin + part.rows)
+                assert len(found[0]) == part.rows
+                for each, expected in zip(found, whole, strict=True):
+                    np.testing.assert_array_equal(
+                        each[share.counts], expected[kept_rows]
+                    )
 
 
 def test_replays_do_not_decode_again(pictures_of_all_sizes, monkeypatch):

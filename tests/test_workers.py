@@ -20,7 +20,7 @@ PROGRAM = textwrap.dedent(
     import keras
     from keras_free_adv import (
         FreeAdversarialModel, PGDAdversarialModel, PGDAttack, RobustnessEvaluation,
-        evaluate_robustness, workers)
+        datasets, evaluate_robustness, workers)
     from keras_free_adv import keras_internals
     from keras_free_adv.training.wrapped_model import WrappedModel
     from tests.conftest import from_logits, small_images, small_network
@@ -64,6 +64,16 @@ PROGRAM = textwrap.dedent(
     found["standing"] = report.robust["pgd"]
     found["forward"] = report.passes["pgd"]["forward"]
 
+    # Of what `datasets.load` gives, each decodes its part; the last minibatch has 37.
+    digits = datasets.load("digits", split="train", batch_size=100, augment="standard")
+    keras.utils.set_random_seed(1 + number)
+    with strategy.scope():
+        model = FreeAdversarialModel(small_network((8, 8, 1), 10), 0.1, replays=2)
+        model.compile(keras.optimizers.SGD(0.05), from_logits(), metrics=["accuracy"])
+    history = model.fit(digits, epochs=3, verbose=0).history
+    found |= {f"digits.{key}": values for key, values in history.items()}
+    found |= {f"digits.weight{i}": w for i, w in enumerate(model.get_weights())}
+
     # delta of all is in a file; each has its own.
     free.save(f"{folder}/model{sys.argv[2]}{number}.keras")
     found["all_deltas"] = np.concatenate(free._perturbation.all_replicas())
@@ -77,6 +87,11 @@ PROGRAM = textwrap.dedent(
             evaluate_robustness(free, (images, labels), PGDAttack(0.1), verbose=0)
         except ValueError as error:
             found["unseeded"] = str(error)
+        try:  # the file of the evaluation above, and one that is not there
+            evaluate_robustness(free, (images, labels), attack, verbose=0, batch_size=8,
+                                resume=f"{folder}/worker{number or ''}.json")
+        except RuntimeError as error:
+            found["unseen"] = str(error)
         free._place.update += number
         try:
             free.fit(images, labels, verbose=0)
@@ -139,6 +154,7 @@ def test_two_workers_train_and_evaluate_as_one_process(found):
     for worker in (first, second):
         assert "with seed=None" in str(worker["unseeded"])
         assert "Received: workers after [40, 41] updates" in str(worker["elsewhere"])
+        assert "`resume` must be a file that all workers see" in str(worker["unseen"])
 
 
 def test_keras_still_needs_what_the_library_changes_for_workers(found):
@@ -149,3 +165,31 @@ def test_keras_still_needs_what_the_library_changes_for_workers(found):
     for worker in found[:2]:
         assert "PerReplica" in str(worker["keras_fails"])
         assert "Invalid reduction dimension 0" in str(worker["built_fails"])
+
+
+ALONE = """
+import numpy as np, tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+import keras
+from keras_free_adv import FreeAdversarialModel, workers
+from tests.conftest import from_logits, small_images, small_network
+
+assert not workers.many_workers(strategy)
+with strategy.scope():
+    model = FreeAdversarialModel(small_network(), 0.1, replays=2)
+    model.compile("sgd", from_logits())
+images, labels = small_images(16)
+history = model.fit(images, labels, batch_size=8, epochs=2, verbose=0)
+assert len(history.history["loss"]) == 2
+assert np.ndim(model.train_on_batch(images[:8], labels[:8])) == 0
+assert np.ndim(model.test_on_batch(images[:8], labels[:8])) == 0
+print("a cluster of one")
+"""
+
+
+def test_a_cluster_of_one_worker_is_as_one_process():
+    outputs, codes = said_by_workers(
+        start_workers([sys.executable, "-c", ALONE], count=1)
+    )
+    assert codes == [0], outputs
+    assert "a cluster of one" in outputs[0]

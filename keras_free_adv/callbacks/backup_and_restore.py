@@ -46,7 +46,8 @@ class BackupAndRestore(keras.callbacks.Callback):
     in the backup.
 
     On many machines each worker has this callback; the first one writes, and all go on
-    from what it wrote.
+    from what it wrote. With another number of devices a run goes on too, with its delta
+    shared out anew; it is then not bit for bit the same.
 
     Args:
         backup_dir: folder for the backups of this training only; on many machines one
@@ -265,15 +266,13 @@ class BackupAndRestore(keras.callbacks.Callback):
         return _thrown_away()
 
     def _check_all_see(self, backup: Path | None) -> None:
-        strategy = self.model.distribute_strategy
-        number = 0 if backup is None else _number(backup)
-        numbers = workers.of_each_worker(np.int64(number), strategy)
-        if len(set(numbers.tolist())) > 1:
-            raise RuntimeError(
-                "Argument `backup_dir` must be a folder that all workers see. Received:"
-                f" backup_dir={str(self.backup_dir)!r}, in which the workers see the "
-                f"backups {numbers.tolist()} (0 for none). Use a shared file system."
-            )
+        workers.require_same(
+            0 if backup is None else _number(backup),
+            self.model.distribute_strategy,
+            "Argument `backup_dir` must be a folder that all workers see. Received: "
+            f"backup_dir={str(self.backup_dir)!r}, in which the workers see the "
+            "backups {found} (0 for none). Use a shared file system.",
+        )
 
     @contextlib.contextmanager
     def _weights_in_training(self) -> Iterator[None]:

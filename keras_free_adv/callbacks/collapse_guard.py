@@ -6,11 +6,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_free_adv import validation
+from keras_free_adv import validation, workers
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.callbacks import order
 from keras_free_adv.evaluation.evaluate_robustness import (
+    check_seeds,
     checked_attacks,
     evaluate_robustness,
 )
@@ -125,6 +126,8 @@ class CollapseGuard(keras.callbacks.Callback):
         """Begins anew, and refuses what would fail only after the first epoch."""
         self._begin()
         self._attack_in_use = attack = self._attack_for(self.model)
+        if workers.many_workers(self.model.distribute_strategy):
+            check_seeds([attack], "Many workers need")
         batches = LabelledBatches(
             self.data,
             batch_size=None,

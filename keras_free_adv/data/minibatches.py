@@ -36,12 +36,15 @@ class Minibatches:
         stream: the endless stream, addressed by (seed, first minibatch).
         sample: one minibatch (x, y[, sample_weight]) as NumPy arrays, for checks
             before training; for arrays the whole data.
+        part: as `stream`, of (seed, first, a `shares.Part`): (that of a minibatch, the
+            size of the whole); None if the source cannot leave out the rest.
     """
 
     count: int | None
     rows: int
     stream: Stream
     sample: tuple[Any, ...]
+    part: Callable[[Any, Any, Any], tf.data.Dataset] | None = None
 
 
 def minibatches(
@@ -211,7 +214,8 @@ def from_dataset(dataset: tf.data.Dataset, live: LiveDataset) -> Minibatches:
         raise ValueError("Argument `x` is an empty dataset. Pass at least one batch.")
     sample = tree.map_structure(lambda t: t.numpy(), first_two[0])
     largest = max(int(tree.flatten(each)[0].shape[0]) for each in first_two)
-    return Minibatches(count, largest, stream, sample)
+    part = None if addressed is None else lambda _, first, part: addressed(first, part)
+    return Minibatches(count, largest, stream, sample, part)
 
 
 def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibatches:

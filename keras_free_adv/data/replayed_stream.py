@@ -10,7 +10,7 @@ from keras import tree
 from keras_free_adv.data.minibatches import Minibatches
 from keras_free_adv.data.passes import sharded_by_data
 from keras_free_adv.data.replay import replay
-from keras_free_adv.data.shares import filled_up
+from keras_free_adv.data.shares import Part, Share, filled_up
 
 
 def replayed_stream(
@@ -35,10 +35,6 @@ def replayed_stream(
         `Share` when there are several replicas.
     """
 
-    def ask() -> tuple[np.int64, np.int64]:
-        seed, update = place()
-        return np.int64(seed), np.int64(update)
-
     def fits(*minibatch: Any) -> Any:
         rows = tf.shape(tree.flatten(minibatch[0])[0])[0]
         message = (
@@ -53,15 +49,67 @@ def replayed_stream(
                 lambda t: None if t is None else tf.identity(t), minibatch
             )
 
+    def minibatches(seed: Any, first: Any) -> tf.data.Dataset:
+        stream = source.stream(seed, first)
+        if room is not None:
+            stream = stream.map(fits)
+        return filled_up(stream, source.rows, replicas) if replicas > 1 else stream
+
+    stream = _replayed_from(place, replays, minibatches)
+    return sharded_by_data(stream).prefetch(tf.data.AUTOTUNE)
+
+
+def replayed_part(
+    source: Minibatches,
+    replays: int,
+    place: Callable[[], tuple[int, int]],
+    part: Part,
+    strategy: Any,
+) -> Any:
+    """As `replayed_stream`, for a worker that makes only its part of each minibatch.
+
+    Args:
+        source: the minibatches, with a `part`.
+        replays: m.
+        place: as of `replayed_stream`.
+        part: this worker's.
+        strategy: the strategy in force.
+
+    Returns:
+        A `tf.distribute.DistributedDataset` of `Share`.
+    """
+    here = part.replicas // part.workers
+
+    def minibatches(seed: Any, first: Any) -> tf.data.Dataset:
+        return source.part(seed, first, part).map(part.share)  # type: ignore[misc]
+
+    def for_each_replica(share: Share) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(
+            tree.map_structure(lambda t: tf.reshape(t, [here, -1, *t.shape[1:]]), share)
+        )
+
+    def of_this_worker(_: Any) -> tf.data.Dataset:
+        stream = _replayed_from(place, replays, minibatches)
+        return stream.flat_map(for_each_replica).prefetch(tf.data.AUTOTUNE)
+
+    return strategy.distribute_datasets_from_function(of_this_worker)
+
+
+def _replayed_from(
+    place: Callable[[], tuple[int, int]],
+    replays: int,
+    minibatches: Callable[[Any, Any], tf.data.Dataset],
+) -> tf.data.Dataset:
+    """Each of `minibatches(seed, first)` `replays` times, from `place()` on."""
+
+    def ask() -> tuple[np.int64, np.int64]:
+        seed, update = place()
+        return np.int64(seed), np.int64(update)
+
     def from_place(_: Any) -> tf.data.Dataset:
         seed, update = tf.numpy_function(ask, [], [tf.int64, tf.int64])
         seed, update = tf.ensure_shape(seed, ()), tf.ensure_shape(update, ())
-        stream = source.stream(seed, update // replays)
-        if room is not None:
-            stream = stream.map(fits)
-        if replicas > 1:
-            stream = filled_up(stream, source.rows, replicas)
+        stream = minibatches(seed, update // replays)
         return stream.apply(replay(replays)).skip(update % replays)
 
-    stream = tf.data.Dataset.from_tensors(0).flat_map(from_place)
-    return sharded_by_data(stream).prefetch(tf.data.AUTOTUNE)
+    return tf.data.Dataset.from_tensors(0).flat_map(from_place)

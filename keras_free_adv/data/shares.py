@@ -6,6 +6,7 @@ examples, and some operations fail on nothing. Examples of the minibatch itself 
 up here, and do not count: not in the loss, not in the metrics.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
@@ -19,12 +20,12 @@ class Share(NamedTuple):
     Attributes:
         minibatch: (x, y[, sample_weight]), of B examples.
         counts: whether each example counts, bool `[B]`.
-        rows: how many count in the whole minibatch, for each example, int32 `[B]`.
+        whole: how many count in the whole minibatch, for each example, int32 `[B]`.
     """
 
     minibatch: Any
     counts: Any
-    rows: Any
+    whole: Any
 
 
 def filled_up(stream: tf.data.Dataset, rows: int, replicas: int) -> tf.data.Dataset:
@@ -54,30 +55,71 @@ def filled_up(stream: tf.data.Dataset, rows: int, replicas: int) -> tf.data.Data
     return stream.map(fill)
 
 
-def unpacked(data: Any, *, summed: bool) -> tuple[Any, Any, Any]:
-    """x, y and sample weights that make the sum of the replicas' losses right.
+@dataclass(frozen=True)
+class Part:
+    """What one worker needs of each minibatch, filled up: nothing else is decoded.
+
+    Attributes:
+        full: examples in a full minibatch.
+        replicas: of all workers.
+        worker: the number of the worker.
+        workers: how many there are.
+    """
+
+    full: int
+    replicas: int
+    worker: int
+    workers: int
+
+    @property
+    def rows(self) -> int:
+        """Examples of this worker."""
+        return -(-self.full // self.replicas) * self.replicas // self.workers
+
+    def places(self, real: Any) -> Any:
+        """Which they are, of a minibatch of `real` examples, int32 `[rows]`."""
+        return self._numbers % real
+
+    def share(self, minibatch: Any, real: Any) -> Share:
+        """A `Share` of them."""
+        return Share(minibatch, self._numbers < real, tf.fill([self.rows], real))
+
+    @property
+    def _numbers(self) -> Any:
+        return tf.range(self.worker * self.rows, (self.worker + 1) * self.rows)
+
+
+def own_rows(data: Any) -> Any:
+    """How many examples of a replica's share count, an int32 scalar."""
+    if isinstance(data, Share):
+        return tf.reduce_sum(tf.cast(data.counts, tf.int32))
+    return tf.shape(tree.flatten(data)[0])[0]
+
+
+def unpacked(data: Any) -> tuple[Any, Any, Any]:
+    """x, y and sample weights: of a `Share` what counts, but one example at least.
+
+    On none at all some operations fail.
+    """
+    if isinstance(data, Share):
+        data = _first(data.minibatch, tf.maximum(own_rows(data), 1))
+    return keras.utils.unpack_x_y_sample_weight(data)
+
+
+def proportion(data: Any, *, summed: bool) -> Any:
+    """What to multiply a replica's loss by, that their sum be the loss of one device.
 
     Args:
         data: a `Share`, or a minibatch as Keras has it.
         summed: whether the loss is a sum over the examples, and not their mean.
     """
     if not isinstance(data, Share):
-        return keras.utils.unpack_x_y_sample_weight(data)
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data.minibatch)
-    share = tf.cast(data.counts, "float32")
-    if not summed:
-        # A replica's mean is over its B examples, and the replicas' is taken of that.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        share *= tf.cast(tf.size(share) * replicas, "float32")
-        share /= tf.cast(data.rows, "float32")
-    if sample_weight is None:
-        return x, y, share
-
-    def times_share(weight: Any) -> Any:
-        shape = [-1] + [1] * (weight.shape.rank - 1)
-        return tf.cast(weight, "float32") * tf.reshape(share, shape)
-
-    return x, y, tree.map_structure(times_share, sample_weight)
+        return 1.0
+    rows = tf.cast(own_rows(data), "float32")
+    if summed:
+        return tf.minimum(rows, 1.0)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return rows * replicas / tf.cast(data.whole[0], "float32")
 
 
 def counted(data: Any, y_pred: Any) -> tuple[Any, Any, Any, Any]:
@@ -85,21 +127,25 @@ def counted(data: Any, y_pred: Any) -> tuple[Any, Any, Any, Any]:
     if not isinstance(data, Share):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return x, y, y_pred, sample_weight
-    chosen = tf.where(data.counts)[:, 0]
-    minibatch = _taken(data.minibatch, chosen)
+    rows = own_rows(data)
+    minibatch = _first(data.minibatch, rows)
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(minibatch)
-    return x, y, _taken(y_pred, chosen), sample_weight
+    return x, y, _first(y_pred, rows), sample_weight
 
 
-def rows_counted(data: Any) -> Any:
+def weight_of_loss(data: Any) -> Any:
     """What a replica's loss weighs in the mean over an epoch, a scalar."""
     if isinstance(data, Share):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.cast(data.rows[0], "float32") / replicas
-    return tf.shape(tree.flatten(data)[0])[0]
+        return tf.cast(data.whole[0], "float32") / replicas
+    return own_rows(data)
 
 
 def _taken(structure: Any, indices: Any) -> Any:
     return tree.map_structure(
         lambda t: None if t is None else tf.gather(t, indices), structure
     )
+
+
+def _first(structure: Any, rows: Any) -> Any:
+    return tree.map_structure(lambda t: None if t is None else t[:rows], structure)

@@ -13,7 +13,13 @@ ASPECT_RATIOS = (3 / 4, 4 / 3)
 
 
 def pad_crop_flip(
-    images: Any, key: Any, *, padding: tuple[int, int], flip: bool
+    images: Any,
+    key: Any,
+    *,
+    padding: tuple[int, int],
+    flip: bool,
+    places: Any = None,
+    size: Any = None,
 ) -> Any:
     """Pads with zeros, crops to the old size and flips, each image by chance.
 
@@ -22,12 +28,15 @@ def pad_crop_flip(
         key: `[2]`, as of `random_numbers.key`.
         padding: pixels at top and bottom, and at left and right.
         flip: whether to flip every second image left to right.
+        places: where the images have their places in a minibatch, `[B]`, if they are
+            only some of it; they are turned as with the others.
+        size: images in that minibatch.
 
     Returns:
         Images of the same shape.
     """
     pad_y, pad_x = padding
-    batch = tf.shape(images)[0]
+    batch = tf.shape(images)[0] if size is None else size
     height, width = images.shape[1:3]
     rows = ops.arange(height)
     columns = ops.arange(width)
@@ -45,6 +54,8 @@ def pad_crop_flip(
         if flip
         else tf.zeros((batch, 1), tf.int32)
     )
+    if places is not None:
+        top, left, mirrored = (tf.gather(d, places) for d in (top, left, mirrored))
     columns = tf.where(mirrored == 1, columns[::-1], columns)
     padded = tf.pad(images, [[0, 0], [pad_y, pad_y], [pad_x, pad_x], [0, 0]])
     cropped_rows = tf.gather(padded, top + rows, batch_dims=1)

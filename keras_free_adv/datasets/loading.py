@@ -16,7 +16,6 @@ from keras_free_adv.datasets.sources import Source
 # shuffled whole; a larger one is read again for each pass, and shuffled in windows.
 KEPT_BYTES = 2**30
 SHUFFLE_WINDOW = 10_000
-GATHERED_AT_ONCE = 512
 AUGMENTATIONS = ("none", "standard", "standard_pad2")
 IMAGE_SIZE = 224
 
@@ -113,25 +112,20 @@ def load(
         )
     varies = None in source.shape[:2]
     _check_size_arguments(varies, image_size, augment, name, source)
-    minibatch = _minibatches(
+    encoded = _encoded(
+        source, batch_size, drop_remainder, seed if split.startswith("train") else None
+    )
+    decoded = _decoding(
         source,
         batch_size=batch_size,
-        drop_remainder=drop_remainder,
         augment=augment,
         seed=seed,
         image_size=(image_size or IMAGE_SIZE) if varies else None,
         one_hot=one_hot,
     )
 
-    shuffled = _shuffled(source, seed) if split.startswith("train") else None
-
-    def one_pass(number: Any, within: Any) -> tf.data.Dataset:
-        # Skipped before they are decoded.
-        skipped = tf.cast(within, tf.int64) * batch_size
-        examples = (
-            shuffled(number, skipped) if shuffled else source.examples.skip(skipped)
-        )
-        return minibatch(examples, number * count + within)
+    def one_pass(number: Any, within: Any, part: Any = None) -> tf.data.Dataset:
+        return decoded(encoded(number, within), number * count + within, part)
 
     dataset = _reshuffled_each_iteration(one_pass, count)
     dataset.classes = source.classes
@@ -154,62 +148,72 @@ def _check_size_arguments(
         )
 
 
-def _minibatches(
+def _decoding(
     source: Source,
     *,
     batch_size: int,
-    drop_remainder: bool,
     augment: str,
     seed: int,
     image_size: int | None,
     one_hot: bool,
-) -> Callable[[tf.data.Dataset, Any], tf.data.Dataset]:
-    """Maps examples, and the number of their first minibatch, to minibatches."""
+) -> Callable[[tf.data.Dataset, Any, Any], tf.data.Dataset]:
+    """Maps encoded minibatches, and the number of the first, to decoded ones.
+
+    With a part (`data.shares.Part`) only that of each minibatch is decoded, and
+    comes with the size of the whole.
+    """
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     augments = augment != "none"
-
-    def label_of(label: Any) -> Any:
-        return tf.one_hot(label, source.classes) if one_hot else label
+    padding = _padding(augment, source.shape)
 
     def key_of(number: Any) -> Any:
         return random_numbers.key(random_numbers.AUGMENT, seed, number)
 
-    def same_size(examples: tf.data.Dataset, first: Any) -> tf.data.Dataset:
-        padding = _padding(augment, source.shape)
-        data = examples.map(
-            lambda image, label: (_decoded(image, source), label_of(label)), **parallel
-        ).batch(batch_size, drop_remainder=drop_remainder)
-        if not augments:
-            return data
-        return data.enumerate(first).map(
-            lambda number, batch: (
-                augmentation.pad_crop_flip(
-                    batch[0],
-                    key_of(number),
-                    padding=padding,
-                    flip=source.mirrors,
-                ),
-                batch[1],
-            ),
-            **parallel,
+    def decode(image: Any, number: Any) -> Any:
+        if image_size is None:
+            return _decoded(image, source)
+        return _window(image, source, image_size, key_of(number), random=augments)
+
+    def augmented(images: Any, number: Any, places: Any, size: Any) -> Any:
+        if image_size is not None or not augments:
+            return images
+        return augmentation.pad_crop_flip(
+            images,
+            key_of(number),
+            padding=padding,
+            flip=source.mirrors,
+            places=places,
+            size=size,
         )
 
-    def varying_size(examples: tf.data.Dataset, first: Any) -> tf.data.Dataset:
+    def minibatches(encoded: tf.data.Dataset, first: Any, part: Any) -> tf.data.Dataset:
+        def chosen(number: Any, minibatch: Any) -> tuple[Any, ...]:
+            size = tf.shape(minibatch[1])[0]
+            places = tf.range(size)
+            if part is not None:
+                places = part.places(size)
+                minibatch = tuple(tf.gather(each, places) for each in minibatch)
+            numbers = tf.repeat(number, tf.size(places))
+            return *minibatch, places, numbers, tf.fill(tf.shape(places), size)
+
+        def example(image: Any, label: Any, place: Any, number: Any, size: Any) -> Any:
+            image = decode(image, number * batch_size + tf.cast(place, tf.int64))
+            if one_hot:
+                label = tf.one_hot(label, source.classes)
+            return image, label, place, number, size
+
+        def together(images: Any, y: Any, places: Any, numbers: Any, sizes: Any) -> Any:
+            minibatch = augmented(images, numbers[0], places, sizes[0]), y
+            return minibatch if part is None else (minibatch, sizes[0])
+
+        examples = encoded.enumerate(first).map(chosen, **parallel).unbatch()
         return (
-            examples.enumerate(first * batch_size)
-            .map(
-                lambda number, example: (
-                    _window(
-                        example[0], source, image_size, key_of(number), random=augments
-                    ),
-                    label_of(example[1]),
-                ),
-                **parallel,
-            )
-            .batch(batch_size, drop_remainder=drop_remainder)
+            examples.map(example, **parallel)
+            .batch(batch_size if part is None else part.rows)
+            .map(together, **parallel)
         )
 
-    return same_size if image_size is None else varying_size
+    return minibatches
 
 
 def _padding(
@@ -261,12 +265,18 @@ def _window(
     return tf.clip_by_value(pixels / 255.0, 0.0, 1.0)
 
 
-def _shuffled(source: Source, seed: int) -> Callable[[Any, Any], tf.data.Dataset]:
-    """Maps the number of a pass, and how many to skip, to examples in another order.
+def _encoded(
+    source: Source, batch_size: int, drop_remainder: bool, seed: int | None
+) -> Pass:
+    """Passes of encoded minibatches, shuffled if there is a seed.
 
     The order follows from the seed and the number of the pass. `Dataset.shuffle` would
     do, but it takes no seed that is only known in the graph.
     """
+
+    def batched(examples: tf.data.Dataset, within: Any) -> tf.data.Dataset:
+        # Skipped before anything is decoded.
+        return examples.batch(batch_size, drop_remainder=drop_remainder).skip(within)
 
     def permutation(length: Any, number: Any, window: Any) -> Any:
         key = random_numbers.key(random_numbers.SHUFFLE, seed, number, window)
@@ -277,17 +287,17 @@ def _shuffled(source: Source, seed: int) -> Callable[[Any, Any], tf.data.Dataset
         with tf.init_scope(), tf.device("CPU:0"):
             return next(iter(source.examples.batch(source.size)))
 
-    def whole(number: Any, skipped: Any) -> tf.data.Dataset:
+    def in_order(number: Any, within: Any) -> tf.data.Dataset:
+        return batched(source.examples, within)
+
+    def shuffled_whole(number: Any, within: Any) -> tf.data.Dataset:
         parts = kept()
-        order = permutation(source.size, number, 0)[skipped:]
-        return (
-            tf.data.Dataset.from_tensor_slices(order)
-            .batch(GATHERED_AT_ONCE)
-            .map(lambda chunk: tuple(tf.gather(part, chunk) for part in parts))
-            .unbatch()
+        order = tf.data.Dataset.from_tensor_slices(permutation(source.size, number, 0))
+        return batched(order, within).map(
+            lambda chunk: tuple(tf.gather(part, chunk) for part in parts)
         )
 
-    def in_windows(number: Any, skipped: Any) -> tf.data.Dataset:
+    def shuffled_in_windows(number: Any, within: Any) -> tf.data.Dataset:
         def one_window(window: Any, parts: Any) -> tf.data.Dataset:
             order = permutation(tf.shape(parts[1])[0], number, window)
             return tf.data.Dataset.from_tensor_slices(
@@ -295,12 +305,14 @@ def _shuffled(source: Source, seed: int) -> Callable[[Any, Any], tf.data.Dataset
             )
 
         windows = source.examples.batch(SHUFFLE_WINDOW).enumerate()
-        return windows.flat_map(one_window).skip(skipped)
+        return batched(windows.flat_map(one_window), within)
 
-    return whole if source.stored_bytes <= KEPT_BYTES else in_windows
+    if seed is None:
+        return in_order
+    return shuffled_whole if source.stored_bytes <= KEPT_BYTES else shuffled_in_windows
 
 
-def _reshuffled_each_iteration(one_pass: Pass, count: int) -> tf.data.Dataset:
+def _reshuffled_each_iteration(one_pass: Callable, count: int) -> tf.data.Dataset:
     """One pass a time it is iterated; remembers how to enter it at any minibatch."""
     passes_begun = iter(range(2**62))
     this_pass = tf.data.Dataset.from_tensors(0).map(
@@ -311,7 +323,7 @@ def _reshuffled_each_iteration(one_pass: Pass, count: int) -> tf.data.Dataset:
     dataset = this_pass.flat_map(lambda p: one_pass(p, tf.zeros((), tf.int64)))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     dataset = sharded_by_data(dataset).prefetch(tf.data.AUTOTUNE)
-    dataset.minibatches_from = lambda first: endless_passes(
-        one_pass, count, first
+    dataset.minibatches_from = lambda first, part=None: sharded_by_data(
+        endless_passes(lambda p, i: one_pass(p, i, part), count, first)
     ).prefetch(tf.data.AUTOTUNE)
     return dataset

@@ -111,20 +111,8 @@ def evaluate_robustness(
         batch_size,
         Progress(batches.examples, parts, verbose),
     )
-    natural = evaluation.natural(attacks)
-    settings = evaluation.settings(batch_size, max_examples)
-    evaluation.finished = FinishedStages(
-        resume,
-        model={} if resume is None else identity_of(model),
-        data=settings["data"],
-        natural=natural.standing,
-        random=is_random(evaluation.probes),
-        writes=replicas.worker == 0,
-    )
-    natural.standing = evaluation.finished.natural
-    stages = {NATURAL: {NATURAL: natural}}
-    for attack in attacks:
-        stages[attack.name] = evaluation.attack(attack, natural.standing)
+    with replicas.explaining_loss_of_a_worker():
+        stages, settings = evaluation.stages(attacks, batch_size, max_examples, resume)
     evaluation.progress.close()
     report = _report(stages, attacks, evaluation, settings)
     report.warnings += doubts_about(report, attacks, evaluation.probes)
@@ -153,6 +141,36 @@ class _Evaluation:
         self.views: dict[str, LogitView] = {}
         self.probes: Probes
 
+    def stages(
+        self,
+        attacks: list[Attack],
+        batch_size: int | None,
+        max_examples: int | None,
+        resume: Any,
+    ) -> tuple[dict[str, dict[str, Stage]], dict[str, Any]]:
+        """The stages of each attack, and with what they were measured."""
+        natural = self.natural(attacks)
+        settings = self.settings(batch_size, max_examples)
+        self.finished = FinishedStages(
+            resume,
+            model={} if resume is None else identity_of(self._model),
+            data=settings["data"],
+            natural=natural.standing,
+            random=is_random(self.probes),
+            writes=self._replicas.worker == 0,
+        )
+        self._replicas.require_same(
+            self.finished.checksum,
+            "Argument `resume` must be a file that all workers see. Received: "
+            f"resume={str(resume)!r}, in which they see other stages (checksums "
+            "{found}). Use a shared file system.",
+        )
+        natural.standing = self.finished.natural
+        stages = {NATURAL: {NATURAL: natural}}
+        for attack in attacks:
+            stages[attack.name] = self.attack(attack, natural.standing)
+        return stages, settings
+
     def natural(self, attacks: list[Attack]) -> Stage:
         """Which examples the model gets right without an attack."""
         right: list[np.ndarray] = []
@@ -175,7 +193,8 @@ class _Evaluation:
         if not right:
             raise ValueError("Argument `data` holds no example. Pass at least one.")
         self._look(attacks, np.concatenate(first_images), np.concatenate(all_labels))
-        standing = np.concatenate(right)
+        # On unlike machines rounding may tell an example apart.
+        standing = self._replicas.of_first_worker(np.concatenate(right))
         return Stage(standing, seconds, forward=len(standing), backward=0)
 
     def _begin(self, attacks: list[Attack], images: np.ndarray) -> None:

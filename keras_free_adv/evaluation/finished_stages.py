@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,13 @@ class FinishedStages:
         self.natural = natural
         if self._path is not None and self._path.exists():
             self._read(self._path, random)
+
+    @property
+    def checksum(self) -> int:
+        """Of all that is finished."""
+        stages = {key: _to_bits(stage.standing) for key, stage in self._stages.items()}
+        everything = [_to_bits(self.natural), sorted(stages.items())]
+        return zlib.crc32(json.dumps(everything).encode())
 
     def find(self, settings: dict[str, Any]) -> Stage | None:
         """The finished stage of an attack with these settings, or None."""

@@ -1,5 +1,6 @@
 """The devices a model lives on: each attacks its share of the examples."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -68,6 +69,20 @@ class Replicas:
     def of_this_worker(self, ids: np.ndarray) -> np.ndarray:
         """Which examples this worker attacks, bool, of their numbers."""
         return ids % self.workers == self.worker
+
+    def of_first_worker(self, value: np.ndarray) -> np.ndarray:
+        """What the first worker found; each has to call it."""
+        if self.workers == 1:
+            return value
+        return workers.of_each_worker(value, self._strategy)[0]
+
+    def require_same(self, value: int, message: str) -> None:
+        """Raises unless all workers have the same number; each has to call it."""
+        workers.require_same(value, self._strategy, message)
+
+    def explaining_loss_of_a_worker(self) -> contextlib.AbstractContextManager[None]:
+        """Within, the error that the loss of another worker ends in says what to do."""
+        return workers.explaining_loss_of_a_worker(self._strategy)
 
     def of_all_workers(self, value: np.ndarray) -> np.ndarray:
         """The sum of what all workers found; each has to call it."""

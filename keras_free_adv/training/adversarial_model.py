@@ -7,12 +7,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops, tree
 
-from keras_free_adv import geometry, keras_internals, validation
+from keras_free_adv import geometry, keras_internals, validation, workers
 from keras_free_adv.data import minibatches, shares
 from keras_free_adv.data.live_dataset import LiveDataset
-from keras_free_adv.data.replayed_stream import replayed_stream
+from keras_free_adv.data.replayed_stream import replayed_part, replayed_stream
 from keras_free_adv.training.data_checks import (
     check_fit_arguments,
     check_images,
@@ -25,6 +26,9 @@ from keras_free_adv.training.place import Place
 from keras_free_adv.training.shared_overflow import shared_overflow
 from keras_free_adv.training.wrapped_model import WrappedModel
 from keras_free_adv.workers import explaining_loss_of_a_worker, logs_of_workers
+
+# Keras' reductions that leave a sum over the examples to the gradient.
+_SUMS = {"sum", "none", None}
 
 
 class AdversarialModel(WrappedModel):
@@ -157,21 +161,32 @@ class AdversarialModel(WrappedModel):
         gradients = shared_overflow(gradients, self.optimizer)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
-    def _unpacked(self, data: Any) -> tuple[Any, Any, Any]:
-        """x, y and sample weights of a minibatch, or of this replica's share of it."""
-        losses = tree.flatten(self.loss)
-        summed = all(getattr(each, "reduction", None) == "sum" for each in losses)
-        return shares.unpacked(data, summed=summed)
+    def _in_proportion(self, loss: Any, data: Any) -> Any:
+        """A replica's loss, so that the sum over replicas is that of one device."""
+        if not isinstance(data, shares.Share):
+            return loss
+        return loss * shares.proportion(data, summed=_are_summed(self.loss))
 
     def _logs(self, data: Any, y_pred: Any, loss: Any) -> dict[str, Any]:
         """Updates the metrics with a minibatch, and returns what they are now."""
-        # Under a strategy each replica's loss is its share of the global mean.
+        if len(loss.shape) > 0:  # reduction="none": each example's
+            loss = ops.mean(loss) * shares.proportion(data, summed=False)
+        else:  # under a strategy the replica's part of a sum
+            loss = loss * self._replicas
         tracker = keras_internals.loss_tracker(self)
-        tracker.update_state(
-            loss * self._replicas, sample_weight=shares.rows_counted(data)
-        )
-        x, y, y_pred, sample_weight = shares.counted(data, y_pred)
-        logs = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        tracker.update_state(loss, sample_weight=shares.weight_of_loss(data))
+
+        def with_metrics() -> dict[str, Any]:
+            x, y, y_counted, sample_weight = shares.counted(data, y_pred)
+            return self.compute_metrics(x, y, y_counted, sample_weight=sample_weight)
+
+        if isinstance(data, shares.Share):
+            # A metric of no examples may be no number.
+            logs = tf.cond(
+                shares.own_rows(data) > 0, with_metrics, self.get_metrics_result
+            )
+        else:
+            logs = with_metrics()
         return logs_of_workers(logs, self.distribute_strategy)
 
     # The stream and `fit`.
@@ -231,18 +246,16 @@ class AdversarialModel(WrappedModel):
             live=self._live,
         )
         steps_per_epoch = _steps(source, steps_per_epoch)
-        self._begin(source, epochs, initial_epoch, steps_per_epoch)
-        if class_weight is not None:
-            source = minibatches.weighted_by_class(source, class_weight)
         with (
+            explaining_loss_of_a_worker(self.distribute_strategy),
             executions_that_divide(self, steps_per_epoch),
             self._leaving_nothing(),
-            explaining_loss_of_a_worker(self.distribute_strategy),
         ):
+            self._begin(source, epochs, initial_epoch, steps_per_epoch)
+            if class_weight is not None:
+                source = minibatches.weighted_by_class(source, class_weight)
             return super().fit(
-                replayed_stream(
-                    source, self.replays, self._place.ask, self._room, self._replicas
-                ),
+                self._stream(source),
                 epochs=epochs,
                 verbose=verbose,
                 callbacks=self._with_passes_logged(callbacks, source.count),
@@ -255,6 +268,21 @@ class AdversarialModel(WrappedModel):
                 validation_freq=validation_freq,
             )
 
+    def _stream(self, source: minibatches.Minibatches) -> Any:
+        """What Keras trains on."""
+        strategy = self.distribute_strategy
+        if source.part is None or not workers.many_workers(strategy):
+            return replayed_stream(
+                source, self.replays, self._place.ask, self._room, self._replicas
+            )
+        part = shares.Part(
+            source.rows,
+            self._replicas,
+            workers.worker_number(strategy),
+            workers.worker_count(strategy),
+        )
+        return replayed_part(source, self.replays, self._place.ask, part, strategy)
+
     def _begin(
         self,
         source: minibatches.Minibatches,
@@ -266,6 +294,7 @@ class AdversarialModel(WrappedModel):
         self._check_data(source.sample)
         self._build_for(source.sample)
         if self._replicas > 1:
+            _require_one_kind_of_reduction(self.loss)
             # Keras would take a replica's share, which is no minibatch as it knows it.
             with self.distribute_strategy.scope():
                 self.build_metrics()
@@ -317,19 +346,22 @@ class AdversarialModel(WrappedModel):
 
     def build_metrics(self) -> None:
         """Builds the metrics before the first update, for a backup to be restored."""
-        keras_internals.build_metrics(self, self._batch_spec)
+        keras_internals.build_metrics(self, self._batch_spec())
 
     def _build_for(self, sample: tuple[Any, ...]) -> None:
         """Builds a model that is not built: only then can a backup be restored."""
-        self._batch_spec = tree.map_structure(
+        spec = tree.map_structure(
             lambda a: keras.KerasTensor((None, *np.shape(a)[1:]), str(a.dtype)), sample
         )
+        # In a function: Keras wraps the dicts of an attribute, and does not look into
+        # them any more.
+        self._batch_spec = lambda: spec
         if not self.built:
             with self.distribute_strategy.scope():
                 self(self._with_images(*self._symbolic_inputs()))
 
     def _symbolic_inputs(self) -> tuple[Any, Any]:
-        x = self._batch_spec[0]
+        x = self._batch_spec()[0]
         return x, keras.KerasTensor(self._input.of(x).shape, self._pixel_dtype)
 
     def _require_compiled(self, method: str) -> None:
@@ -387,6 +419,27 @@ class AdversarialModel(WrappedModel):
             self._place.seed, self._place.update = int(seed), int(update)
             if self.train_function is not None:
                 self.make_train_function(force=True)  # traced with the old seed
+
+
+def _reductions(loss: Any) -> set[Any]:
+    """Of the losses compiled: a name is a mean, as Keras has it."""
+    losses = [each for each in tree.flatten(loss) if each is not None]
+    return {getattr(each, "reduction", "sum_over_batch_size") for each in losses}
+
+
+def _are_summed(loss: Any) -> bool:
+    return bool(_reductions(loss) & _SUMS)
+
+
+def _require_one_kind_of_reduction(loss: Any) -> None:
+    reductions = _reductions(loss)
+    if reductions & _SUMS and reductions - _SUMS:
+        raise ValueError(
+            "Argument `loss` of compile must have losses that are all sums or all "
+            "means over the examples, to be shared by several devices. Received "
+            f"reductions: {sorted(map(str, reductions))}. Give each loss the same "
+            "`reduction`, and use `loss_weights`."
+        )
 
 
 def _steps(source: minibatches.Minibatches, steps_per_epoch: int | None) -> int:

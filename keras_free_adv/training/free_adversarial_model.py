@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_free_adv import geometry
+from keras_free_adv.data import shares
 from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.training.perturbation import Perturbation
 
@@ -93,7 +94,7 @@ class FreeAdversarialModel(AdversarialModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update of the weights and of delta, from one gradient."""
-        x, y, sample_weight = self._unpacked(data)
+        x, y, sample_weight = shares.unpacked(data)
         images = self._images_of(x)
         count = ops.shape(images)[0]
         delta, ball = self._perturbation.read(count), self._ball()
@@ -103,6 +104,7 @@ class FreeAdversarialModel(AdversarialModel):
             perturbed = geometry.clip_pixels(images + delta, self.value_range)
             y_pred = self(self._with_images(x, perturbed), training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+            loss = self._in_proportion(loss, data)
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         g_theta, g_delta = tape.gradient(scaled_loss, (weights, delta))

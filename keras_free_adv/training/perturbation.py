@@ -51,7 +51,7 @@ class Perturbation:
                 return False
             rows = max(rows, self.rows)
         self._strategy = strategy
-        kept = self._kept(image_shape)
+        kept = self._kept(image_shape, rows)
         if kept is not None:
             rows = max(rows, kept.shape[1])
         with strategy.scope(), tf.init_scope():
@@ -95,17 +95,19 @@ class Perturbation:
         """Sets every replica's delta, at once or as soon as there is a variable."""
         self._pending = np.asarray(value)
         if self._variable is not None:
-            kept = self._kept(tuple(self._variable.shape[1:]))
+            kept = self._kept(tuple(self._variable.shape[1:]), self.rows)
             self._pending = None
             if kept is not None:
                 self._assign(kept)
 
-    def _kept(self, image_shape: tuple[int, ...]) -> np.ndarray | None:
+    def _kept(self, image_shape: tuple[int, ...], rows: int) -> np.ndarray | None:
         """What was restored, or else is there, if it is of such images."""
-        if self._pending is None:
-            kept = self.value()
-        else:  # None, if it was saved by another number of replicas
-            kept = of_this_worker(self._pending, self._strategy)
+        kept = self.value()
+        if self._pending is not None:
+            shared = _shared_out(
+                self._pending, self._strategy.num_replicas_in_sync, rows
+            )
+            kept = of_this_worker(shared, self._strategy)
         fits = kept is not None and kept.shape[2:] == image_shape
         return kept if fits else None
 
@@ -115,3 +117,13 @@ class Perturbation:
             rows = min(len(saved), len(whole))
             whole[:rows] = saved[:rows]
             local.assign(whole)
+
+
+def _shared_out(delta: np.ndarray, replicas: int, rows: int) -> np.ndarray:
+    """Another number of replicas' delta, `[replicas, B, ...]`, as so many have it."""
+    if len(delta) == replicas:
+        return delta
+    whole = np.zeros((replicas * rows, *delta.shape[2:]), delta.dtype)
+    saved = delta.reshape(-1, *delta.shape[2:])[: len(whole)]
+    whole[: len(saved)] = saved
+    return whole.reshape(replicas, rows, *delta.shape[2:])

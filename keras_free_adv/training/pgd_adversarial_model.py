@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_free_adv import geometry, validation
+from keras_free_adv.data import shares
 from keras_free_adv.training.crafting_model import CraftingModel
 
 
@@ -82,7 +83,7 @@ class PGDAdversarialModel(CraftingModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the images, then one update of the weights."""
-        x, y, sample_weight = self._unpacked(data)
+        x, y, sample_weight = shares.unpacked(data)
         images = self._images_of(x)
 
         def loss_at(iterate: Any) -> Any:
@@ -94,6 +95,7 @@ class PGDAdversarialModel(CraftingModel):
         with tf.GradientTape() as tape:
             y_pred = self(self._with_images(x, perturbed), training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+            loss = self._in_proportion(loss, data)
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         gradients = tape.gradient(scaled_loss, weights)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops, tree
 
 from keras_free_adv import geometry, losses, random_numbers, validation
+from keras_free_adv.data import shares
 from keras_free_adv.logits import LogitView, logit_view
 from keras_free_adv.training.crafting_model import CraftingModel
 
@@ -93,7 +94,7 @@ class TRADESModel(CraftingModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the divergence, then one update of the weights."""
-        x, y, sample_weight = self._unpacked(data)
+        x, y, sample_weight = shares.unpacked(data)
         images = self._images_of(x)
         clean_logits = tf.stop_gradient(self._logits(self(x, training=False)))
 
@@ -106,11 +107,12 @@ class TRADESModel(CraftingModel):
         with tf.GradientTape() as tape:
             y_pred = self(self._with_images(x, images), training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+            loss = self._in_proportion(loss, data)
             perturbed_pred = self(self._with_images(x, perturbed), training=True)
             divergence = losses.divergence(
                 self._logits(y_pred), self._logits(perturbed_pred)
             )
-            loss += self.beta * self._share_of_mean(divergence, sample_weight)
+            loss += self.beta * self._share_of_mean(divergence, sample_weight, data)
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         gradients = tape.gradient(scaled_loss, weights)
@@ -140,15 +142,13 @@ class TRADESModel(CraftingModel):
             return self._view.in_eager_mode(y_pred)
         return self._view(y_pred)
 
-    def _share_of_mean(self, values: Any, sample_weight: Any) -> Any:
+    def _share_of_mean(self, values: Any, sample_weight: Any, data: Any) -> Any:
         """The mean as Keras' losses take it; under a strategy, this replica's share."""
         if sample_weight is not None:
             (weights,) = tree.flatten(sample_weight)
             values = values * ops.reshape(ops.cast(weights, values.dtype), (-1,))
-        count = ops.cast(ops.shape(values)[0], values.dtype)
-        # A replica's share may be empty.
-        mean = ops.divide_no_nan(ops.sum(values), count)
-        return mean / self._replicas
+        share = shares.proportion(data, summed=False) / self._replicas
+        return share * ops.mean(values)
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         super()._prepare(sample, rows)

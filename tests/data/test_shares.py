@@ -19,7 +19,7 @@ def test_a_full_minibatch_is_left_as_it_is():
     share = filled(*minibatch(8))
     np.testing.assert_array_equal(share.minibatch[0], minibatch(8)[0])
     assert share.counts.numpy().all()
-    np.testing.assert_array_equal(share.rows, [8] * 8)
+    np.testing.assert_array_equal(share.whole, [8] * 8)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 7])
@@ -32,7 +32,7 @@ def test_a_short_minibatch_is_filled_up_with_its_own_examples(rows):
     assert set(filled_x.ravel()) == set(x.ravel())
     np.testing.assert_array_equal(filled_y, filled_x.ravel().astype(int) % 3)
     np.testing.assert_array_equal(share.counts, np.arange(8) < rows)
-    np.testing.assert_array_equal(share.rows, [rows] * 8)
+    np.testing.assert_array_equal(share.whole, [rows] * 8)
 
 
 @pytest.mark.parametrize(
@@ -53,39 +53,63 @@ def test_nested_inputs_and_sample_weights_are_filled_up_together():
     assert share.minibatch[2].shape == (4,)
 
 
-def test_weights_make_the_mean_over_all_rows_that_over_those_that_count():
+def part(whole, replica, replicas=2):
+    """A replica's part of a `Share`."""
+    size = len(whole.counts) // replicas
+    cut = slice(replica * size, (replica + 1) * size)
+    minibatch = keras.tree.map_structure(lambda t: t[cut], whole.minibatch)
+    return shares.Share(minibatch, whole.counts[cut], whole.whole[cut])
+
+
+def test_a_replica_unpacks_what_counts_and_one_at_least():
     x, y = minibatch(3)
-    _, _, weights = shares.unpacked(filled(x, y, rows=4, replicas=1), summed=False)
-    losses = np.array([2.0, 3.0, 7.0, 2.0])
-    np.testing.assert_allclose((losses * weights.numpy()).mean(), 4.0, rtol=1e-6)
-    _, _, weights = shares.unpacked(filled(x, y, rows=4, replicas=1), summed=True)
-    np.testing.assert_array_equal(weights, [1, 1, 1, 0])
+    whole = filled({"image": x, "age": 10 * x}, y, np.ones(3))
+    first_x, first_y, first_weight = shares.unpacked(part(whole, 0))
+    np.testing.assert_array_equal(first_x["age"], 10 * x)
+    np.testing.assert_array_equal(first_y, y)
+    assert len(first_weight) == 3
+    second_x, second_y, _ = shares.unpacked(part(whole, 1))
+    assert len(second_x["image"]) == len(second_y) == 1
+    assert [int(shares.own_rows(part(whole, r))) for r in (0, 1)] == [3, 0]
 
 
-def test_a_users_weights_are_multiplied_of_whatever_rank():
-    x, y = minibatch(2)
-    own = {"a": np.array([2.0, 4.0]), "b": np.array([[1.0, 2.0], [3.0, 4.0]])}
-    share = filled(x, y, own, rows=3, replicas=1)
-    _, _, weights = shares.unpacked(share, summed=True)
-    np.testing.assert_array_equal(weights["a"], [2, 4, 0])
-    np.testing.assert_array_equal(weights["b"], [[1, 2], [3, 4], [0, 0]])
+def test_in_proportion_the_replicas_losses_are_that_of_all():
+    class Two:
+        num_replicas_in_sync = 2
+
+    values = np.array([2.0, 3.0, 7.0, 1.0, 4.0, 9.0])
+    whole = filled(*minibatch(6))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.distribute, "get_strategy", lambda: Two)
+        means = [values[:4].mean() / 2, values[4:].mean() / 2]  # as Keras divides them
+        factors = [shares.proportion(part(whole, r), summed=False) for r in (0, 1)]
+        assert np.dot(means, factors) == pytest.approx(values.mean())
+        factors = [shares.proportion(part(whole, r), summed=True) for r in (0, 1)]
+        assert [float(factor) for factor in factors] == [1, 1]
+        # The second replica has nothing.
+        whole = filled(*minibatch(3))
+        for summed, expected in ((False, [2, 0]), (True, [1, 0])):
+            factors = [shares.proportion(part(whole, r), summed=summed) for r in (0, 1)]
+            assert [float(factor) for factor in factors] == expected
+        assert float(shares.weight_of_loss(part(whole, 1))) == 1.5
 
 
 def test_metrics_see_the_examples_that_count_alone():
     x, y = minibatch(3)
     share = filled(x, y, np.array([1.0, 2.0, 3.0]), rows=4)
-    y_pred = tf.constant([[1.0], [2.0], [3.0], [9.0]])
+    y_pred = tf.constant([[1.0], [2.0], [3.0]])
     seen = shares.counted(share, y_pred)
-    for part, expected in zip(
+    for found, expected in zip(
         seen, (x, y, [[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0]), strict=True
     ):
-        np.testing.assert_array_equal(part, expected)
-    assert float(shares.rows_counted(share)) == 3.0
+        np.testing.assert_array_equal(found, expected)
+    empty = part(filled(x, y, rows=8), 1)
+    assert [len(each) for each in shares.counted(empty, y_pred[:1])[:3]] == [0, 0, 0]
 
 
 def test_what_was_not_filled_up_is_unpacked_as_keras_does():
     x, y = minibatch(3)
-    assert shares.unpacked((x, y), summed=False) == (x, y, None)
+    assert shares.unpacked((x, y)) == (x, y, None)
+    assert shares.proportion((x, y), summed=False) == 1.0
     assert shares.counted((x, y), y)[3] is None
-    assert int(shares.rows_counted((x, y))) == 3
-    assert keras.utils.unpack_x_y_sample_weight((x, y)) == (x, y, None)
+    assert int(shares.weight_of_loss((x, y))) == 3

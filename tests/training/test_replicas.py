@@ -37,6 +37,11 @@ PROGRAM = textwrap.dedent(
     two.save(sys.argv[1])
     loaded = keras.models.load_model(sys.argv[1])
     np.testing.assert_array_equal(loaded.delta, two.delta)
+    # One device goes on with all of delta, and two with the halves of one's.
+    loaded._prepare((images[:8], labels[:8]), rows=8)
+    np.testing.assert_array_equal(loaded.delta, joined[None])
+    two.load_own_variables({"delta": one.delta})
+    np.testing.assert_array_equal(two.delta, one.delta.reshape(2, 4, 6, 6, 1))
 
     # K-PGD from the images themselves, whatever the replica draws.
     def crafted(strategy):
@@ -82,6 +87,56 @@ PROGRAM = textwrap.dedent(
                             uneven(tf.distribute.get_strategy(), *case, **settings),
                             strict=True):
                 np.testing.assert_allclose(a, b, atol=1e-5, err_msg=str(case))
+
+    # Losses and metrics of every kind, and outputs with names.
+    def two_outputs():
+        inputs = keras.Input((6, 6, 1))
+        x = keras.layers.Flatten()(inputs)
+        return keras.Model(inputs, {name: keras.layers.Dense(3, name=name)(x)
+                                    for name in "ab"})
+
+    def an_output_a_pixel():
+        inputs = keras.Input((6, 6, 1))
+        return keras.Model(inputs, keras.layers.Conv2D(1, 3, padding="same")(inputs))
+
+    def share_of_first(y_true, y_pred):  # a number, and none of no examples
+        return tf.reduce_mean(tf.cast(tf.argmax(y_pred, -1) == 0, "float32"))
+
+    none = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
+    named = {"a": labels[:34], "b": 2 - labels[:34]}
+    for name, network, target, settings in (
+        ("named", two_outputs, named, {"loss": {k: from_logits() for k in "ab"}}),
+        ("sums", two_outputs, named, {"loss": {k: summed for k in "ab"}}),
+        ("pixels", an_output_a_pixel, images[:34] ** 2, {"loss": "mse"}),
+        ("none", small_network, labels[:34], {"loss": none}),
+        ("number", small_network, labels[:34],
+         {"loss": from_logits(), "metrics": [share_of_first]}),
+    ):
+        both = []
+        for strategy in (mirrored, tf.distribute.get_strategy()):
+            keras.utils.set_random_seed(1)
+            with strategy.scope():
+                model = free(network())
+                model.compile(keras.optimizers.SGD(0.01), **settings)
+            history = model.fit(images[:34], target, batch_size=8, epochs=4, verbose=0)
+            # Keras' mean over an epoch counts shares of 4 and 1 alike, and of an
+            # output's own loss the example too that a device with none is given.
+            kept = {k: v for k, v in history.history.items()
+                    if k not in ("share_of_first", "a_loss", "b_loss")}
+            both.append([*kept.values(), *model.get_weights()])
+            assert np.isfinite(np.concatenate(list(history.history.values()))).all()
+        for a, b in zip(*both, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
+
+    with mirrored.scope():
+        model = free(two_outputs())
+        model.compile("sgd", {"a": from_logits(), "b": summed})
+    try:
+        model.fit(images[:34], named, batch_size=8, verbose=0)
+    except ValueError as error:
+        assert "all sums or all means" in str(error)
+    else:
+        raise AssertionError("mixed reductions were taken")
 
     # TRADES draws a start of its own on each replica.
     with mirrored.scope():
