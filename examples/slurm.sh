@@ -16,7 +16,7 @@ HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | tr '\n' ' ')
 export HOSTS
 
 # One that fails takes the others along: they could only wait for it.
-srun --kill-on-bad-exit=1 bash -c '
+srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c '
     TF_CONFIG=$(python examples/tf_config.py --hosts="$HOSTS" --worker="$SLURM_PROCID")
     export TF_CONFIG
     exec python examples/train.py --strategy=multi_worker --verbose=2 "$@"

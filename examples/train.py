@@ -99,6 +99,12 @@ def writes() -> bool:
     return workers.worker_number(tf.distribute.get_strategy()) == 0
 
 
+def exists(path: Path) -> bool:
+    """Whether the first worker sees the file: all have to do the same."""
+    seen = workers.of_each_worker(path.exists(), tf.distribute.get_strategy())
+    return bool(seen[0])
+
+
 def say(text: str) -> None:
     """Prints, once."""
     if writes():
@@ -164,7 +170,7 @@ def verbose() -> str | int:
 def trained_model(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.Model:
     """The run's model, trained now if it is not yet."""
     path = folder / runs.MODEL
-    if path.exists():
+    if exists(path):
         say(f"{path} is trained.")
         return keras.models.load_model(path)
     model = train(recipe, data, folder)
@@ -178,7 +184,7 @@ def trained_model(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.
 def measure(recipe: Recipe, model: keras.Model, folder: Path) -> None:
     """The columns of the paper's table, on the first test images."""
     path = runs.report_path(folder, "paper", FLAGS.test_examples)
-    if path.exists():
+    if exists(path):
         say(path.with_suffix(".md").read_text())
         return
     test = building.data(recipe, recipe.test_split, data_dir=FLAGS.data_dir)
@@ -225,8 +231,14 @@ def run(recipe: Recipe) -> None:
     keras.utils.set_random_seed(FLAGS.seed)
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
+    # Of a short last minibatch Keras may leave a device without an image, and fails.
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    whole = several and recipe.method == "natural"
     data = building.data(
-        recipe, recipe.train_split, seed=FLAGS.seed, data_dir=FLAGS.data_dir
+        recipe.replaced(drop_remainder=True) if whole else recipe,
+        recipe.train_split,
+        seed=FLAGS.seed,
+        data_dir=FLAGS.data_dir,
     )
     # Not before: a folder is not to be bound to settings that cannot be trained.
     if writes():

@@ -270,7 +270,7 @@ def test_tf_config_tells_a_worker_of_the_others():
 # Slurm's two commands, and one that says what the worker was started with.
 STANDINS = {
     "scontrol": "echo a; echo b",
-    "srun": 'shift; for i in 0 1; do SLURM_PROCID=$i "$@"; done',
+    "srun": 'shift 2; for i in 0 1; do SLURM_PROCID=$i "$@"; done',
     "python": f"""
 if [ "$1" = examples/train.py ]; then echo "$TF_CONFIG" "$@"; exit; fi
 exec {sys.executable} "$@"
@@ -296,7 +296,11 @@ def with_standins(tmp_path, script, *arguments, **environment):
 def test_the_slurm_script_starts_each_worker_with_its_number(tmp_path):
     flags = ["--recipe=digits_free8", "--set", "name=two words"]
     printed = with_standins(
-        tmp_path, ["examples/slurm.sh"], *flags, SLURM_JOB_NODELIST="node[1-2]"
+        tmp_path,
+        ["examples/slurm.sh"],
+        *flags,
+        SLURM_JOB_NODELIST="node[1-2]",
+        SLURM_CPUS_PER_TASK="2",
     )
     for number, line in enumerate(printed):
         given, _, command = line.partition(" examples/train.py ")
