@@ -1,6 +1,6 @@
 """What training costs from beginning to end, Free beside natural, on CIFAR-10.
 
-    python benchmarks/end_to_end.py --network=small_cnn --updates=400
+    python benchmarks/end_to_end.py --network=tiny_cnn --updates=800
     python benchmarks/end_to_end.py --network=preact_resnet18_16 --updates=80
 
 The wall-clock time of whole calls of `fit`, in turns: reading with TFDS, decoding,
@@ -18,9 +18,9 @@ from timing import table
 from keras_free_adv import FreeAdversarialModel, datasets
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("network", "small_cnn", list(NETWORKS), "The network.")
+flags.DEFINE_enum("network", "tiny_cnn", list(NETWORKS), "The network.")
 flags.DEFINE_string("policy", "float32", "Precision.")
-flags.DEFINE_integer("updates", 400, "Updates in a call of fit.", 1)
+flags.DEFINE_integer("updates", 800, "Updates in a call of fit.", 1)
 flags.DEFINE_integer("rounds", 5, "Calls of each.", 1)
 flags.DEFINE_integer("replays", 8, "m of Free training.", 1)
 flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
