@@ -12,7 +12,8 @@ PROGRAM = textwrap.dedent(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 2)
     import keras
-    from keras_free_adv import FreeAdversarialModel, PGDAdversarialModel, TRADESModel
+    from keras_free_adv import (
+        AveragedWeights, FreeAdversarialModel, PGDAdversarialModel, TRADESModel)
     from tests.conftest import from_logits, small_images, small_network
 
     images, labels = small_images(40)
@@ -137,6 +138,21 @@ PROGRAM = textwrap.dedent(
         assert "all sums or all means" in str(error)
     else:
         raise AssertionError("mixed reductions were taken")
+
+    # The average of the weights is put in their place on every replica.
+    both = []
+    for strategy in (mirrored, tf.distribute.get_strategy()):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            model = free(small_network())
+            model.compile(keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9),
+                          from_logits())
+        history = model.fit(images[:34], labels[:34], batch_size=8, epochs=4, verbose=0,
+                            validation_data=(images[:32], labels[:32]),
+                            callbacks=[AveragedWeights()]).history
+        both.append([history["val_loss"], *model.get_weights()])
+    for a, b in zip(*both, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
     # TRADES draws a start of its own on each replica.
     with mirrored.scope():
