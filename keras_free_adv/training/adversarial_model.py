@@ -14,6 +14,7 @@ from keras_free_adv import geometry, keras_internals, validation, workers
 from keras_free_adv.data import minibatches, shares
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_part, replayed_stream
+from keras_free_adv.training import reductions
 from keras_free_adv.training.data_checks import (
     check_fit_arguments,
     check_images,
@@ -26,9 +27,6 @@ from keras_free_adv.training.place import Place
 from keras_free_adv.training.shared_overflow import shared_overflow
 from keras_free_adv.training.wrapped_model import WrappedModel
 from keras_free_adv.workers import explaining_loss_of_a_worker, logs_of_workers
-
-# Keras' reductions that leave a sum over the examples to the gradient.
-_SUMS = {"sum", "none", None}
 
 
 class AdversarialModel(WrappedModel):
@@ -165,7 +163,7 @@ class AdversarialModel(WrappedModel):
         """A replica's loss, so that the sum over replicas is that of one device."""
         if not isinstance(data, shares.Share):
             return loss
-        return loss * shares.proportion(data, summed=_are_summed(self.loss))
+        return loss * shares.proportion(data, summed=reductions.are_summed(self.loss))
 
     def _logs(self, data: Any, y_pred: Any, loss: Any) -> dict[str, Any]:
         """Updates the metrics with a minibatch, and returns what they are now."""
@@ -294,7 +292,7 @@ class AdversarialModel(WrappedModel):
         self._check_data(source.sample)
         self._build_for(source.sample)
         if self._replicas > 1:
-            _require_one_kind_of_reduction(self.loss)
+            reductions.require_one_kind(self.loss)
             # Keras would take a replica's share, which is no minibatch as it knows it.
             with self.distribute_strategy.scope():
                 self.build_metrics()
@@ -419,27 +417,6 @@ class AdversarialModel(WrappedModel):
             self._place.seed, self._place.update = int(seed), int(update)
             if self.train_function is not None:
                 self.make_train_function(force=True)  # traced with the old seed
-
-
-def _reductions(loss: Any) -> set[Any]:
-    """Of the losses compiled: a name is a mean, as Keras has it."""
-    losses = [each for each in tree.flatten(loss) if each is not None]
-    return {getattr(each, "reduction", "sum_over_batch_size") for each in losses}
-
-
-def _are_summed(loss: Any) -> bool:
-    return bool(_reductions(loss) & _SUMS)
-
-
-def _require_one_kind_of_reduction(loss: Any) -> None:
-    reductions = _reductions(loss)
-    if reductions & _SUMS and reductions - _SUMS:
-        raise ValueError(
-            "Argument `loss` of compile must have losses that are all sums or all "
-            "means over the examples, to be shared by several devices. Received "
-            f"reductions: {sorted(map(str, reductions))}. Give each loss the same "
-            "`reduction`, and use `loss_weights`."
-        )
 
 
 def _steps(source: minibatches.Minibatches, steps_per_epoch: int | None) -> int:
