@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+AT_ONCE_BYTES = 2**28
+
 
 class WorkerLost(RuntimeError):
     """Another worker died, or cannot be reached."""
@@ -81,9 +83,21 @@ def gathered(values: Any, strategy: Any) -> np.ndarray:
     if not many_workers(strategy):
         return stacked
     sent = stacked.astype("int32") if stacked.dtype == bool else stacked
-    together = _gathering(strategy)(tf.constant(sent))
-    received = strategy.experimental_local_results(together)[0].numpy()
-    return received.astype(stacked.dtype)
+    if sent.ndim == 1:
+        return _gathered_at_once(sent, strategy).astype(stacked.dtype)
+    # Each device holds what is gathered of all at once.
+    row = strategy.num_replicas_in_sync * sent[0, :1].nbytes
+    rows = max(1, AT_ONCE_BYTES // max(1, row))
+    parts = [
+        _gathered_at_once(sent[:, begin : begin + rows], strategy)
+        for begin in range(0, max(1, sent.shape[1]), rows)
+    ]
+    return np.concatenate(parts, 1).astype(stacked.dtype)
+
+
+def _gathered_at_once(sent: np.ndarray, strategy: Any) -> np.ndarray:
+    received = _gathering(strategy)(tf.constant(sent))
+    return strategy.experimental_local_results(received)[0].numpy()
 
 
 def of_each_worker(value: Any, strategy: Any) -> np.ndarray:

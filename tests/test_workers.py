@@ -26,6 +26,7 @@ PROGRAM = textwrap.dedent(
     from tests.conftest import from_logits, small_images, small_network
 
     number = workers.worker_number(strategy)
+    workers.AT_ONCE_BYTES = 600  # two of the four examples of a replica's delta
     images, labels = small_images(37)  # the last minibatch, of 5, is shared as 4 and 1
     weights = np.linspace(0.5, 1.5, 37)
     found = {}
