@@ -120,10 +120,10 @@ def compiled(recipe: Recipe, network: keras.Model) -> keras.Model:
     On many machines even natural training needs a wrapper: Keras' own `fit` fails.
     """
     decay_weights(recipe, network)
-    model = network
-    if workers.many_workers(tf.distribute.get_strategy()):
-        model = WrappedModel(network)
-    if recipe.method != "natural":
+    if recipe.method == "natural":
+        several = workers.many_workers(tf.distribute.get_strategy())
+        model = WrappedModel(network) if several else network
+    else:
         model = _METHODS[recipe.method](
             network,
             recipe.epsilon,
