@@ -1,11 +1,8 @@
 """A killed `fit` goes on where it stopped."""
 
 import contextlib
-import json
 import math
-import re
-import shutil
-import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,23 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_free_adv import files, keras_internals, validation, workers
+from keras_free_adv import keras_internals, validation, workers
 from keras_free_adv.callbacks.averaged_weights import AveragedWeights
-
-# What Keras' callbacks, and ours, learn while they run.
-_LEARNED = (
-    "averaged_statistics",
-    "best",
-    "best_epoch",
-    "best_weights",
-    "cooldown_counter",
-    "epochs_since_last_save",
-    "last_accuracy",
-    "stopped_epoch",
-    "wait",
-)
-_ARRAYS = "keras_free_adv: arrays"
-_BACKUP = re.compile(r"backup-(\d+)")
+from keras_free_adv.callbacks.backups import Backup, Backups, thrown_away
+from keras_free_adv.callbacks.learned import learned, plain, restore_learned
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -40,7 +24,9 @@ class BackupAndRestore(keras.callbacks.Callback):
     delta, place in the data, the metrics history, and the best-so-far of
     ModelCheckpoint and EarlyStopping are those of the last backup, bit for bit. A
     backup is a folder, written beside and renamed: a kill while one is written leaves
-    the one before. When training ends, the backups are deleted.
+    the one before. When training ends, the backups are deleted. Weights that are not
+    finite are never backed up: the last good backup stays, and is kept when training
+    ends so.
 
     Put it last in the list of callbacks, so that what the others did in an epoch is
     in the backup.
@@ -58,8 +44,10 @@ class BackupAndRestore(keras.callbacks.Callback):
         delete_checkpoint: whether to delete the backups when training ends.
 
     Raises:
-        ValueError: a wrong argument; or, when training begins, a backup of another
-            model.
+        ValueError: a wrong argument; or, when training begins, a backup that is
+            damaged or of another model.
+        OSError: a backup cannot be written: the disk is full, say. The one before, and
+            the model, are as they were.
         RuntimeError: when training begins, workers that see different backups.
 
     Example:
@@ -100,7 +88,9 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.delete_checkpoint = validation.boolean(
             "delete_checkpoint", delete_checkpoint
         )
-        self._to_restore: dict[str, Any] = {}
+        self._backups = Backups(self.backup_dir)
+        self._to_restore: Backup | None = None
+        self._keep = False
         self._epoch = 0
         self._updates_since_backup = 0
         self._last_batch = -1
@@ -121,52 +111,50 @@ class BackupAndRestore(keras.callbacks.Callback):
     @property
     def epoch(self) -> int:
         """The epoch at which a `fit` started now would go on; 0 without a backup."""
-        backup = self._latest()
-        return 0 if backup is None else _metadata(backup)["epoch"]
+        return self._backups.metadata["epoch"] if self._backups.latest else 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores the latest backup, if there is one."""
-        backup = self._latest()
-        self._check_all_see(backup)
-        if backup is None:
+        self._keep = False
+        self._check_all_see(self._backups.latest)
+        if self._writes:
+            self._backups.discard_leftovers()
+        if not self._backups.latest:
             return
-        metadata = _metadata(backup)
+        backup = self._backups.read()
         if not self.model.built:
             raise ValueError(
                 "A model must be built before its backup can be restored. Received: "
                 f"{self.model.name!r}, which is not. Give it a keras.Input, or call it "
                 "on a batch, before `fit`."
             )
+        self._check_is_of_this_model(backup)
         optimizer = self.model.optimizer
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.model.trainable_variables)
         try:
-            self.model.load_weights(backup / "model.weights.h5")
+            self.model.load_weights(backup.weights)
         except ValueError as error:
-            raise ValueError(
-                f"The backup in {str(self.backup_dir)!r} does not fit this model: it "
-                "is another model's. Remove the folder to start anew, or pass another "
-                f"`backup_dir`. ({error})"
-            ) from error
-        keras_internals.start_at_epoch(self.model, metadata["epoch"])
-        self.model.history.history.update(metadata["history"])
-        self._to_restore = {**metadata, "folder": backup}
-        if metadata["epoch"] >= (self.params or {}).get("epochs", math.inf):
-            self._restore()  # there is no epoch left to begin
+            raise self._of_another(str(error)) from error
+        epoch = backup.metadata["epoch"]
+        keras_internals.start_at_epoch(self.model, epoch)
+        self.model.history.history.update(backup.metadata["history"])
+        self._to_restore = backup
+        if epoch >= (self.params or {}).get("epochs", math.inf):
+            self._restore(backup)  # there is no epoch left to begin
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Restores, once, what other callbacks reset when training began."""
         self._epoch = epoch
         self._last_batch = -1
-        if self._to_restore:
-            self._restore()
+        if self._to_restore is not None:
+            self._restore(self._to_restore)
 
-    def _restore(self) -> None:
-        metadata, self._to_restore = self._to_restore, {}
+    def _restore(self, backup: Backup) -> None:
+        self._to_restore = None
+        metadata, arrays = backup.metadata, backup.arrays
         self.model.history.epoch = list(metadata["epochs"])
-        with np.load(metadata["folder"] / "arrays.npz", allow_pickle=False) as file:
-            arrays = dict(file)
-        _restore_learned(self._beside(), metadata["callbacks"], arrays)
+        restore_learned(self._beside(), metadata["callbacks"], arrays)
         self._assign("state", arrays)
         place = getattr(self.model, "_place", None)
         if place is not None and metadata["batch"]:
@@ -195,11 +183,8 @@ class BackupAndRestore(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Deletes the backups."""
         keras_internals.start_at_epoch(self.model, None)
-        if self.delete_checkpoint and self._writes:
-            for backup in self._all():
-                shutil.rmtree(backup, ignore_errors=True)
-            if self.backup_dir.exists() and not any(self.backup_dir.iterdir()):
-                self.backup_dir.rmdir()
+        if self.delete_checkpoint and self._writes and not self._keep:
+            self._backups.delete()
 
     def _save(
         self,
@@ -210,7 +195,11 @@ class BackupAndRestore(keras.callbacks.Callback):
     ) -> None:
         """Writes one backup: `epoch` and `batch` are where to go on."""
         with self._weights_in_training():
-            self._write(epoch, batch, ended, logs)
+            if self._weights_are_finite():
+                self._write(epoch, batch, ended, logs)
+            elif not self._keep:
+                self._keep = True
+                warnings.warn(self._message_of_bad_weights(), stacklevel=2)
 
     def _write(
         self,
@@ -227,51 +216,61 @@ class BackupAndRestore(keras.callbacks.Callback):
             epochs.append(ended)
             for name, value in (logs or {}).items():
                 entries.setdefault(name, []).append(value)
-        learned, arrays = _learned(self._beside())
-        for kind, variables in self._beside_the_weights().items():
-            for number, variable in enumerate(variables):
-                arrays[f"{kind}.{number}"] = keras.ops.convert_to_numpy(variable)
-        before = self._all()
-        number = 1 + max((_number(backup) for backup in before), default=0)
-        with self._written(number) as folder:
-            self.model.save_weights(folder / "model.weights.h5")
-            np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
-            (folder / "metadata.json").write_text(
-                json.dumps(
-                    {
-                        "epoch": epoch,
-                        "batch": batch,
-                        "epochs": epochs,
-                        "history": _plain(entries),
-                        "callbacks": learned,
-                    }
-                )
-            )
-        for backup in before if self._writes else ():
-            shutil.rmtree(backup, ignore_errors=True)
+        states, arrays = learned(self._beside())
+        metadata = {
+            "epoch": epoch,
+            "batch": batch,
+            "epochs": epochs,
+            "history": plain(entries),
+            "callbacks": states,
+            "model": _identity(self.model),
+        }
+        arrays |= self._beside_the_weights()
+        # Some of what is saved has to be gathered from all workers.
+        with (
+            self._backups.write(metadata, arrays) if self._writes else thrown_away()
+        ) as path:
+            self.model.save_weights(path)
+
+    def _weights_are_finite(self) -> bool:
+        weights = self.model.trainable_variables
+        values = (np.asarray(keras.ops.convert_to_numpy(w), "float32") for w in weights)
+        return all(np.isfinite(value).all() for value in values)
+
+    def _message_of_bad_weights(self) -> str:
+        kept = f"the last good backup, in {str(self.backup_dir)!r}, is kept"
+        return (
+            "The weights of the model are not finite: they are not backed up, and "
+            f"{kept if self._backups.latest else 'there is no good backup yet'}. Stop "
+            "(keras.callbacks.TerminateOnNaN does); then mend the data, and run again "
+            "to go on from there, or start anew with a lower learning rate."
+        )
 
     @property
     def _writes(self) -> bool:
         """Whether this is the worker that writes."""
         return workers.worker_number(self.model.distribute_strategy) == 0
 
-    def _written(self, number: int) -> contextlib.AbstractContextManager[Any]:
-        """A folder to write the backup to.
-
-        Some of what is saved has to be gathered from all workers: the others write
-        too, to a folder that is thrown away.
-        """
-        if self._writes:
-            return files.folder_written_beside(self.backup_dir / f"backup-{number}")
-        return _thrown_away()
-
-    def _check_all_see(self, backup: Path | None) -> None:
+    def _check_all_see(self, backup: int) -> None:
         workers.require_same(
-            0 if backup is None else _number(backup),
+            backup,
             self.model.distribute_strategy,
             "Argument `backup_dir` must be a folder that all workers see. Received: "
             f"backup_dir={str(self.backup_dir)!r}, in which the workers see the "
             "backups {found} (0 for none). Use a shared file system.",
+        )
+
+    def _check_is_of_this_model(self, backup: Backup) -> None:
+        for what, mine in _identity(self.model).items():
+            its = backup.metadata["model"].get(what)
+            if its != mine:
+                raise self._of_another(f"its {what}: {its}; this model's: {mine}")
+
+    def _of_another(self, reason: str) -> ValueError:
+        return ValueError(
+            f"The backup in {str(self.backup_dir)!r} does not fit this model: it is "
+            f"another model's ({reason}). Remove the folder to start anew, or pass "
+            "another `backup_dir`."
         )
 
     @contextlib.contextmanager
@@ -283,7 +282,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                     stack.enter_context(callback.training_weights())
             yield
 
-    def _beside_the_weights(self) -> dict[str, list[Any]]:
+    def _variables_beside(self) -> dict[str, list[Any]]:
         """Variables that `save_weights` leaves out.
 
         The states of random layers, such as Dropout, and what the metrics have
@@ -294,91 +293,42 @@ class BackupAndRestore(keras.callbacks.Callback):
             "metric": self.model.metrics_variables,
         }
 
-    def _assign(self, kind: str, arrays: Any) -> None:
-        for number, variable in enumerate(self._beside_the_weights()[kind]):
-            variable.assign(arrays[f"{kind}.{number}"])
+    def _beside_the_weights(self) -> dict[str, np.ndarray]:
+        """Their values, each also as the replicas have it: they may differ."""
+        strategy = self.model.distribute_strategy
+        arrays = {}
+        for kind, variables in self._variables_beside().items():
+            for number, variable in enumerate(variables):
+                name = f"{kind}.{number}"
+                arrays[name] = keras.ops.convert_to_numpy(variable)
+                if strategy.num_replicas_in_sync > 1:
+                    local = strategy.experimental_local_results(variable.value)
+                    arrays[f"{name}.replicas"] = workers.gathered(local, strategy)
+        return arrays
+
+    def _assign(self, kind: str, arrays: dict[str, np.ndarray]) -> None:
+        strategy = self.model.distribute_strategy
+        for number, variable in enumerate(self._variables_beside()[kind]):
+            name = f"{kind}.{number}"
+            of_replicas = arrays.get(f"{name}.replicas")
+            if of_replicas is not None and len(of_replicas) == (
+                strategy.num_replicas_in_sync
+            ):
+                local = strategy.experimental_local_results(variable.value)
+                values = workers.of_this_worker(of_replicas, strategy)
+                for one, value in zip(local, values, strict=True):
+                    one.assign(value)
+            else:
+                variable.assign(arrays[name])
 
     def _beside(self) -> list[keras.callbacks.Callback]:
         return [c for c in keras_internals.callbacks_of_this_fit() if c is not self]
 
-    def _all(self) -> list[Path]:
-        if not self.backup_dir.is_dir():
-            return []
-        return [p for p in self.backup_dir.iterdir() if _BACKUP.fullmatch(p.name)]
 
-    def _latest(self) -> Path | None:
-        return max(self._all(), key=_number, default=None)
-
-
-@contextlib.contextmanager
-def _thrown_away() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
-def _number(backup: Path) -> int:
-    found = _BACKUP.fullmatch(backup.name)
-    return int(found.group(1)) if found else 0
-
-
-def _metadata(backup: Path) -> dict[str, Any]:
-    return json.loads((backup / "metadata.json").read_text())
-
-
-def _plain(value: Any) -> Any:
-    """Turns NumPy scalars and arrays in `value` into what JSON holds exactly."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.item() if hasattr(value, "item") else value
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (np.ndarray, np.generic))
-
-
-def _fits_json(value: Any) -> bool:
-    """Whether it is a plain value; another library's callback may hold anything."""
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and _fits_json(v) for k, v in value.items())
-    return value is None or isinstance(value, (bool, int, float, str))
-
-
-def _learned(
-    callbacks: list[keras.callbacks.Callback],
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """What each callback learned: plain values, and arrays by name."""
-    states: list[dict[str, Any]] = []
-    arrays: dict[str, np.ndarray] = {}
-    for position, callback in enumerate(callbacks):
-        values: dict[str, Any] = {}
-        for name in _LEARNED:
-            if not hasattr(callback, name):
-                continue
-            value = getattr(callback, name)
-            if isinstance(value, list) and all(map(_is_array, value)):
-                for number, array in enumerate(value):
-                    arrays[f"{position}.{name}.{number}"] = np.asarray(array)
-                values[name] = {_ARRAYS: len(value)}
-            elif _fits_json(_plain(value)):
-                values[name] = _plain(value)
-        states.append({"class": type(callback).__name__, "values": values})
-    return states, arrays
-
-
-def _restore_learned(
-    callbacks: list[keras.callbacks.Callback],
-    states: list[dict[str, Any]],
-    arrays: Any,
-) -> None:
-    for position, (callback, state) in enumerate(zip(callbacks, states, strict=False)):
-        if type(callback).__name__ != state["class"]:
-            continue  # the list of callbacks was changed
-        for name, value in state["values"].items():
-            if isinstance(value, dict) and _ARRAYS in value:
-                value = [
-                    arrays[f"{position}.{name}.{number}"]
-                    for number in range(value[_ARRAYS])
-                ]
-            setattr(callback, name, value)
+def _identity(model: keras.Model) -> dict[str, Any]:
+    """What tells a model's backup from those of others, as JSON has it."""
+    return {
+        "class": type(model).__name__,
+        "optimizer": type(model.optimizer).__name__,
+        "shapes of weights": [list(weight.shape) for weight in model.weights],
+    }

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -222,10 +223,175 @@ def test_a_backup_of_another_model_is_refused(tmp_path):
     interrupted(model, tmp_path / "b", 1, x=images, y=labels, epochs=5)
     other = PGDAdversarialModel(small_network(classes=5), 0.1, steps=1)
     other.compile("sgd", from_logits())
-    with pytest.raises(ValueError, match="does not fit this model"):
-        other.fit(
-            images, labels, callbacks=[BackupAndRestore(tmp_path / "b")], verbose=0
+    backup = BackupAndRestore(tmp_path / "b")
+    with pytest.raises(ValueError, match=r"another model's.*shapes.*5\]"):
+        other.fit(images, labels, callbacks=[backup], verbose=0)
+    # The same network, trained in another way.
+    other = FreeAdversarialModel(small_network(), 0.1, replays=2)
+    other.compile("sgd", from_logits())
+    with pytest.raises(ValueError, match="PGDAdversarialModel.*FreeAdversarialModel"):
+        other.fit(images, labels, callbacks=[backup], verbose=0)
+    other = PGDAdversarialModel(small_network(), 0.1, steps=1)
+    other.compile("adam", from_logits())
+    with pytest.raises(ValueError, match="optimizer: SGD; this model's: Adam"):
+        other.fit(images, labels, callbacks=[backup], verbose=0)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def of_the_future(path):
+    path.write_text(path.read_text().replace('version": 1', 'version": 99'))
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "message"),
+    [
+        ("model.weights.h5", cut, "damaged: model.weights.h5 is not what was written"),
+        ("model.weights.h5", flip, "damaged: model.weights.h5 is not what"),
+        ("model.weights.h5", lambda path: path.unlink(), "model.weights.h5 cannot be"),
+        ("arrays.npz", cut, "damaged: arrays.npz is not what was written"),
+        ("arrays.npz", flip, "damaged: arrays.npz is not what was written"),
+        ("metadata.json", cut, "damaged: metadata.json cannot be read"),
+        ("metadata.json", lambda path: path.unlink(), "metadata.json cannot be read"),
+        ("metadata.json", of_the_future, "its format is 99, and this one reads 1"),
+    ],
+)
+def test_a_damaged_backup_is_refused_and_kept(tmp_path, name, harm, message):
+    images, labels = small_images(16)
+
+    def model():
+        model = PGDAdversarialModel(small_network(), 0.1, steps=1)
+        model.compile("sgd", from_logits())
+        return model
+
+    interrupted(model(), tmp_path, 1, x=images, y=labels, epochs=5)
+    harm(tmp_path / "backup-1" / name)
+    before = sorted(path.name for path in (tmp_path / "backup-1").iterdir())
+    again = model()
+    weights = again.get_weights()
+    with pytest.raises(ValueError, match=f"backup-1.*{message}"):
+        again.fit(images, labels, callbacks=[BackupAndRestore(tmp_path)], verbose=0)
+    for now, one in zip(again.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(now, one)
+    assert sorted(path.name for path in (tmp_path / "backup-1").iterdir()) == before
+
+
+def test_leftovers_of_killed_writers_go(tmp_path):
+    for name in (".backup-3-abcd1234", ".backup-12-x_yz9876", "mine", ".mine-12345678"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_bytes(b"half")
+    images, labels = small_images(16)
+    model = small_network()
+    model.compile("sgd", from_logits())
+    model.fit(images, labels, callbacks=[BackupAndRestore(tmp_path)], verbose=0)
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", ".mine-12345678"}
+
+
+def test_a_full_disk_leaves_the_backup_before_and_the_model(tmp_path, monkeypatch):
+    images, labels = small_images(16)
+    model = FreeAdversarialModel(small_network(), 0.1, replays=2)
+    model.compile("sgd", from_logits())
+    whole, save = [], np.savez
+
+    def savez(file, **arrays):
+        whole.append(file)
+        if len(whole) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", savez)
+    with pytest.raises(OSError, match="backup-3.*No space left.*untouched.*Free some"):
+        model.fit(
+            images,
+            labels,
+            epochs=6,
+            callbacks=[BackupAndRestore(tmp_path)],
+            verbose=0,
         )
+    assert [path.name for path in tmp_path.iterdir()] == ["backup-2"]
+    weights, delta = model.get_weights(), model.delta
+    # Space is made, and the same model goes on: from the backup.
+    history = model.fit(
+        images, labels, epochs=6, callbacks=[BackupAndRestore(tmp_path)], verbose=0
+    )
+    assert history.epoch == [0, 1, 2, 3, 4, 5]
+    assert np.isfinite(delta).all()
+    assert all(np.isfinite(weight).all() for weight in weights)
+
+
+def test_weights_that_are_not_finite_are_not_backed_up(tmp_path):
+    images, labels = small_images(16)
+    model = small_network()
+    model.compile(keras.optimizers.SGD(0.1), from_logits())
+
+    class Poison(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                self.model.optimizer.learning_rate = np.nan
+
+    callbacks = [keras.callbacks.TerminateOnNaN(), BackupAndRestore(tmp_path)]
+    with pytest.warns(UserWarning, match="not finite.*not backed up.*is kept"):
+        model.fit(
+            images,
+            labels,
+            epochs=9,
+            batch_size=8,
+            callbacks=[Poison(), *callbacks],
+            verbose=0,
+        )
+    backup = BackupAndRestore(tmp_path)
+    assert backup.epoch == 2
+    again = small_network()
+    again.compile(keras.optimizers.SGD(0.01), from_logits())
+    again.fit(images, labels, epochs=9, callbacks=[backup], verbose=0)
+    assert all(np.isfinite(weight).all() for weight in again.get_weights())
+    assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
+def test_low_precision_is_kept_bit_for_bit(tmp_path, policy):
+    keras.config.set_dtype_policy(policy)
+    images, labels = small_images(24)
+
+    def fit(folder, at_epoch=None):
+        keras.utils.set_random_seed(1)
+        network = small_network()
+        network.add(keras.layers.BatchNormalization())
+        model = FreeAdversarialModel(network, 0.1, replays=2)
+        model.compile("adam", from_logits())
+        stopping = keras.callbacks.EarlyStopping(
+            monitor="loss", patience=99, restore_best_weights=True
+        )
+
+        class Stop(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == at_epoch:
+                    raise KeyboardInterrupt
+
+        callbacks = [stopping, BackupAndRestore(folder), Stop()]
+        with contextlib.suppress(KeyboardInterrupt):
+            model.fit(
+                images,
+                labels,
+                batch_size=8,
+                epochs=6,
+                callbacks=callbacks,
+                verbose=0,
+            )
+        return model
+
+    fit(tmp_path / "a", at_epoch=3)
+    resumed, whole = fit(tmp_path / "a"), fit(tmp_path / "b")
+    for one, other in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_backups_can_be_kept(tmp_path):

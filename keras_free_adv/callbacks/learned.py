@@ -1,0 +1,80 @@
+"""What callbacks learn while they run, as plain values and arrays."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+# What Keras' callbacks, and ours, learn while they run.
+_LEARNED = (
+    "averaged_statistics",
+    "best",
+    "best_epoch",
+    "best_weights",
+    "cooldown_counter",
+    "epochs_since_last_save",
+    "last_accuracy",
+    "stopped_epoch",
+    "wait",
+)
+_ARRAYS = "keras_free_adv: arrays"
+
+
+def learned(
+    callbacks: list[keras.callbacks.Callback],
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """What each callback learned: plain values, and arrays by name."""
+    states: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
+    for position, callback in enumerate(callbacks):
+        values: dict[str, Any] = {}
+        for name in _LEARNED:
+            if not hasattr(callback, name):
+                continue
+            value = getattr(callback, name)
+            if isinstance(value, list) and all(map(_is_array, value)):
+                for number, array in enumerate(value):
+                    arrays[f"{position}.{name}.{number}"] = np.asarray(array)
+                values[name] = {_ARRAYS: len(value)}
+            elif _fits_json(plain(value)):
+                values[name] = plain(value)
+        states.append({"class": type(callback).__name__, "values": values})
+    return states, arrays
+
+
+def restore_learned(
+    callbacks: list[keras.callbacks.Callback],
+    states: list[dict[str, Any]],
+    arrays: dict[str, np.ndarray],
+) -> None:
+    """Gives each callback back what it learned."""
+    for position, (callback, state) in enumerate(zip(callbacks, states, strict=False)):
+        if type(callback).__name__ != state["class"]:
+            continue  # the list of callbacks was changed
+        for name, value in state["values"].items():
+            if isinstance(value, dict) and _ARRAYS in value:
+                value = [
+                    arrays[f"{position}.{name}.{number}"]
+                    for number in range(value[_ARRAYS])
+                ]
+            setattr(callback, name, value)
+
+
+def plain(value: Any) -> Any:
+    """Turns NumPy scalars and arrays in `value` into what JSON holds exactly."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def _fits_json(value: Any) -> bool:
+    """Whether it is a plain value; another library's callback may hold anything."""
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _fits_json(v) for k, v in value.items())
+    return value is None or isinstance(value, (bool, int, float, str))
