@@ -219,6 +219,14 @@ MISTAKES = {
         r"`x`.*`value_range`.*divide the images by 255",
     ),
     "NaN pixels": (lambda: fit(WITH_NAN), "`x`.*finite.*NaN.*isfinite"),
+    "NaN one-hot labels": (
+        lambda: fit(y=np.eye(3)[LABELS] * np.nan, loss="categorical_crossentropy"),
+        "`y` must be finite.*16 of 16 examples, the first at 0",
+    ),
+    "an infinite sample weight": (
+        lambda: fit(sample_weight=np.where(np.arange(16) == 5, np.inf, 1.0)),
+        "`sample_weight` must be finite.*1 of 16 examples, the first at 5",
+    ),
     "text images": (
         lambda: fit(np.array(["a cat", "a dog"]), np.array([0, 1])),
         "`x`.*numbers.*dtype <U5",

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
+from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.minibatches import Minibatches
 from keras_free_adv.data.passes import sharded_by_data
 from keras_free_adv.data.replay import replay
@@ -18,6 +19,7 @@ def replayed_stream(
     replays: int,
     place: Callable[[], tuple[int, int]],
     room: int | None,
+    bad: BadMinibatches,
     replicas: int = 1,
 ) -> tf.data.Dataset:
     """The stream that `fit` sees: each minibatch `replays` times, from `place()` on.
@@ -28,6 +30,7 @@ def replayed_stream(
         place: returns (seed, number of the next update); asked when iteration
             starts, so that a backup restored after the dataset was made counts.
         room: examples in the largest minibatch that can be trained on; None for any.
+        bad: notes the minibatches that are not finite.
         replicas: how many share each minibatch.
 
     Returns:
@@ -50,7 +53,7 @@ def replayed_stream(
             )
 
     def minibatches(seed: Any, first: Any) -> tf.data.Dataset:
-        stream = source.stream(seed, first)
+        stream = bad.watching(source.stream(seed, first), first)
         if room is not None:
             stream = stream.map(fits)
         return filled_up(stream, source.rows, replicas) if replicas > 1 else stream
@@ -63,6 +66,7 @@ def replayed_part(
     source: Minibatches,
     replays: int,
     place: Callable[[], tuple[int, int]],
+    bad: BadMinibatches,
     part: Part,
     strategy: Any,
 ) -> Any:
@@ -72,6 +76,7 @@ def replayed_part(
         source: the minibatches, with a `part`.
         replays: m.
         place: as of `replayed_stream`.
+        bad: as of `replayed_stream`.
         part: this worker's.
         strategy: the strategy in force.
 
@@ -81,7 +86,8 @@ def replayed_part(
     here = part.replicas // part.workers
 
     def minibatches(seed: Any, first: Any) -> tf.data.Dataset:
-        return source.part(seed, first, part).map(part.share)  # type: ignore[misc]
+        parts = source.part(seed, first, part)  # type: ignore[misc]
+        return bad.watching(parts, first, lambda part: part[0]).map(part.share)
 
     def for_each_replica(share: Share) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(

@@ -12,15 +12,18 @@ from keras import ops, tree
 
 from keras_free_adv import geometry, keras_internals, validation, workers
 from keras_free_adv.data import minibatches, shares
+from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_part, replayed_stream
 from keras_free_adv.training import reductions
 from keras_free_adv.training.data_checks import (
+    check_finite,
     check_fit_arguments,
     check_images,
     check_labels,
 )
 from keras_free_adv.training.executions import executions_that_divide
+from keras_free_adv.training.not_finite_warner import NotFiniteWarner
 from keras_free_adv.training.passes_logger import PassesLogger
 from keras_free_adv.training.perturbed_input import PerturbedInput
 from keras_free_adv.training.place import Place
@@ -252,11 +255,12 @@ class AdversarialModel(WrappedModel):
             self._begin(source, epochs, initial_epoch, steps_per_epoch)
             if class_weight is not None:
                 source = minibatches.weighted_by_class(source, class_weight)
+            bad = BadMinibatches()
             return super().fit(
-                self._stream(source),
+                self._stream(source, bad),
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=self._with_passes_logged(callbacks, source.count),
+                callbacks=self._with_own_callbacks(callbacks, source.count, bad),
                 validation_data=validation_data,
                 shuffle=False,
                 initial_epoch=initial_epoch,
@@ -266,12 +270,12 @@ class AdversarialModel(WrappedModel):
                 validation_freq=validation_freq,
             )
 
-    def _stream(self, source: minibatches.Minibatches) -> Any:
+    def _stream(self, source: minibatches.Minibatches, bad: BadMinibatches) -> Any:
         """What Keras trains on."""
         strategy = self.distribute_strategy
         if source.part is None or not workers.many_workers(strategy):
             return replayed_stream(
-                source, self.replays, self._place.ask, self._room, self._replicas
+                source, self.replays, self._place.ask, self._room, bad, self._replicas
             )
         part = shares.Part(
             source.rows,
@@ -279,7 +283,7 @@ class AdversarialModel(WrappedModel):
             workers.worker_number(strategy),
             workers.worker_count(strategy),
         )
-        return replayed_part(source, self.replays, self._place.ask, part, strategy)
+        return replayed_part(source, self.replays, self._place.ask, bad, part, strategy)
 
     def _begin(
         self,
@@ -340,7 +344,9 @@ class AdversarialModel(WrappedModel):
         x, y = sample[:2]
         self._input.check(x, type(self).__name__)
         check_images(self._input.of(x), self.value_range, self.model)
+        check_finite("y", y)
         check_labels(y, self.model, self.loss)
+        check_finite("sample_weight", sample[2:])
 
     def build_metrics(self) -> None:
         """Builds the metrics before the first update, for a backup to be restored."""
@@ -393,15 +399,20 @@ class AdversarialModel(WrappedModel):
                 stacklevel=3,
             )
 
-    def _with_passes_logged(self, callbacks: Any, count: int | None) -> Any:
-        if count is None:
-            return callbacks
-        passes = PassesLogger(self._place, count * self.replays)
+    def _with_own_callbacks(
+        self, callbacks: Any, count: int | None, bad: BadMinibatches
+    ) -> Any:
+        own: list[keras.callbacks.Callback] = [
+            NotFiniteWarner(self._place, bad, self.replays, count)
+        ]
+        if count is not None:
+            own.append(PassesLogger(self._place, count * self.replays))
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.callbacks.insert(0, passes)
-            passes.set_model(self)
+            callbacks.callbacks[:0] = own
+            for callback in own:
+                callback.set_model(self)
             return callbacks
-        return [passes] + (tree.flatten(callbacks) if callbacks else [])
+        return own + (tree.flatten(callbacks) if callbacks else [])
 
     # The place in the data is saved with the model.
 

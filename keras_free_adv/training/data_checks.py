@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import tree
 
 from keras_free_adv import validation
 
@@ -91,6 +92,20 @@ def check_images(images: Any, value_range: tuple[float, float], model: Any) -> N
             f"Argument `x` must have the shape of the model's input, {expected}. "
             f"Received: shape {images.shape}."
         )
+
+
+def check_finite(name: str, values: Any) -> None:
+    """Raises if labels or sample weights, in any structure, are not finite."""
+    for array in tree.flatten(values):
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            continue
+        bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+        if bad.size:
+            raise ValueError(
+                f"Argument `{name}` must be finite. Received NaN or infinite values for"
+                f" {bad.size} of {len(array)} examples, the first at {bad[0]}. Leave "
+                "those examples out, or mend them."
+            )
 
 
 def check_labels(labels: Any, model: keras.Model, loss: Any) -> None:
