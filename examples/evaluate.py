@@ -128,7 +128,7 @@ def report_path(path: Path, recipe: Recipe | None) -> Path:
 
 def load(path: Path) -> keras.Model:
     """The model, on the fused kernel of batch norm where it can be."""
-    model = keras.models.load_model(path)
+    model = runs.loaded(path)
     plain = type(model).__name__ in ("Functional", "Sequential")
     return zoo.fused(model) if plain else model
 

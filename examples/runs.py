@@ -60,12 +60,33 @@ def folder_name(recipe: Recipe, seed: int) -> str:
     return f"{recipe.name}{changed}{seeded}"
 
 
+def loaded(path: Path) -> keras.Model:
+    """A saved model; one that is damaged is a usage error."""
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # zip, HDF5, JSON and Keras each have their own
+        raise app.UsageError(
+            f"{path} cannot be loaded: it is damaged, or no .keras file. Put a copy of "
+            f"it back, or remove it. ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise app.UsageError(
+            f"{path} is damaged: {error}. Put a copy of it back, or move {path.parent} "
+            "away."
+        ) from error
+
+
 def check_is_of(folder: Path, recipe: Recipe, seed: int) -> None:
     """Raises a usage error if a folder holds the run of something else."""
     path = folder / SETTINGS
     if not path.exists():
         return
-    settings = json.loads(path.read_text())["settings"]
+    settings = _read(path)["settings"]
     expected = json.loads(json.dumps({**recipe.to_dict(), "seed": seed}))
     changed = sorted(n for n in expected if settings.get(n) != expected[n])
     if changed:
@@ -88,7 +109,7 @@ def settle(folder: Path, recipe: Recipe, seed: int, deterministic: bool) -> None
         both = {"settings": settings, "environment": environment()}
         files.write_text(path, json.dumps(both, indent=2))
         return
-    before = json.loads(path.read_text())["settings"]
+    before = _read(path)["settings"]
     names = {*settings, *before}
     changed = sorted(n for n in names if settings.get(n) != before.get(n))
     if changed:
@@ -108,7 +129,7 @@ def recipe_of(folder: Path) -> Recipe:
             f"--model: {folder} is not the folder of a run: it has no {SETTINGS}. Pass "
             "a .keras file, or the folder that train.py wrote."
         )
-    settings = json.loads((folder / SETTINGS).read_text())["settings"]
+    settings = _read(folder / SETTINGS)["settings"]
     for name in ("seed", "deterministic"):
         settings.pop(name)
     return recipes.from_dict(settings)
@@ -116,7 +137,7 @@ def recipe_of(folder: Path) -> Recipe:
 
 def history_of(folder: Path) -> dict[str, list[float]]:
     """What `fit` logged, epoch by epoch."""
-    return json.loads((folder / HISTORY).read_text())
+    return _read(folder / HISTORY)
 
 
 def report_path(folder: Path, attacks: str, examples: int, other: str = "") -> Path:

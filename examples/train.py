@@ -49,7 +49,9 @@ flags.DEFINE_bool("show", False, "Print the recipe's settings, and stop.")
 
 flags.DEFINE_integer("seed", 0, "Seed of the weights, the order and the attacks.")
 flags.DEFINE_bool(
-    "deterministic", False, "Repeatable bit for bit on one machine; slower."
+    "deterministic",
+    False,
+    "TensorFlow's deterministic ops: repeatable bit for bit on a GPU too; slower.",
 )
 flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
 flags.DEFINE_string(
@@ -172,11 +174,13 @@ def trained_model(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.
     path = folder / runs.MODEL
     if exists(path):
         say(f"{path} is trained.")
-        return keras.models.load_model(path)
-    model = train(recipe, data, folder)
-    if writes():
-        with files.written_beside(path) as beside:
-            model.save(beside)
+        model = runs.loaded(path)
+    else:
+        model = train(recipe, data, folder)
+        if writes():
+            with files.written_beside(path) as beside:
+                model.save(beside)
+    if writes():  # here, for a run that was killed just after it was saved
         shutil.rmtree(folder / "backup", ignore_errors=True)
     return model
 
@@ -186,6 +190,7 @@ def measure(recipe: Recipe, model: keras.Model, folder: Path) -> None:
     path = runs.report_path(folder, "paper", FLAGS.test_examples)
     if exists(path):
         say(path.with_suffix(".md").read_text())
+        path.with_suffix(".partial").unlink(missing_ok=True)
         return
     test = building.data(recipe, recipe.test_split, data_dir=FLAGS.data_dir)
     report = evaluate_robustness(
@@ -242,6 +247,8 @@ def run(recipe: Recipe) -> None:
     )
     # Not before: a folder is not to be bound to settings that cannot be trained.
     if writes():
+        for name in (runs.SETTINGS, runs.HISTORY, runs.MODEL):
+            files.discard_leftovers(folder / name)
         runs.settle(folder, recipe, FLAGS.seed, FLAGS.deterministic)
     model = trained_model(recipe, data, folder)
     if writes():

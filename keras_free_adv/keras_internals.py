@@ -1,7 +1,7 @@
-"""The one place that leans on what Keras does not promise.
+"""The one place that leans on what Keras and TensorFlow do not promise.
 
 Each function says what it relies on; tests/test_keras_internals.py fails when an
-upgrade of Keras changes it.
+upgrade changes it.
 """
 
 import inspect
@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import tree
 from keras.src import api_export
+from tensorflow.python.framework import config
 
 
 def callbacks_of_this_fit() -> list[keras.callbacks.Callback]:
@@ -90,3 +91,11 @@ def save_as(layer: type, name: str) -> None:
     """
     api_export.REGISTERED_OBJS_TO_NAMES[layer] = name
     layer.__name__ = name.rpartition(".")[2]
+
+
+def deterministic_ops() -> bool:
+    """Whether `tf.config.experimental.enable_op_determinism()` was called.
+
+    Relied on: `is_op_determinism_enabled`, which TensorFlow keeps to itself.
+    """
+    return bool(config.is_op_determinism_enabled())

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,6 +59,18 @@ def test_quickstart_prints_the_table_and_saves_what_it_says(tmp_path):
     }
     model = keras.models.load_model(tmp_path / "free.keras")
     assert model.predict(np.zeros((2, 8, 8, 1)), verbose=0).shape == (2, 10)
+
+
+def test_a_seed_makes_the_quickstart_repeatable_bit_for_bit(tmp_path):
+    results = {}
+    for name, seed in (("one", 5), ("again", 5), ("other", 6)):
+        folder = tmp_path / name
+        run("quickstart.py", "--updates=24", f"--seed={seed}", f"--output={folder}")
+        model = keras.models.load_model(folder / "free.keras")
+        weights = b"".join(weight.tobytes() for weight in model.get_weights())
+        results[name] = weights, (folder / "history.json").read_text()
+    assert results["one"] == results["again"]
+    assert results["one"][0] != results["other"][0]
 
 
 QUICK = ["--set=epochs=2", "--set=steps_per_epoch=12", "--verbose=0"]
@@ -245,6 +258,27 @@ def test_a_changed_run_is_not_taken_for_the_recipe(tmp_path):
     )
     assert "epochs" in said
     assert "digits_free4" in said
+
+
+@pytest.mark.parametrize("name", ["settings.json", "model.keras", "history.json"])
+def test_a_damaged_file_of_a_run_is_named_and_left_alone(tmp_path, name, short_run):
+    folder = tmp_path / "run"
+    shutil.copytree(short_run, folder)
+    cut = (folder / name).read_bytes()[:-20]
+    (folder / name).write_bytes(cut)
+    flags = ["--recipe=digits_natural", *QUICK, "--test_examples=0"]
+    said = fails("train.py", *flags, f"--output={folder}")
+    assert str(folder / name) in said
+    assert "damaged" in said
+    assert (folder / name).read_bytes() == cut
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("short") / "run"
+    flags = ["--recipe=digits_natural", *QUICK, "--test_examples=0"]
+    run("train.py", *flags, f"--output={folder}")
+    return folder
 
 
 def test_a_wrong_setting_does_not_bind_the_folder(tmp_path):

@@ -118,3 +118,14 @@ except Exception as error:
 def test_a_model_is_built_from_uneven_shares():
     """If Keras no longer fails, `BuiltFromOneReplica` can go."""
     assert "Keras fails: " in said_by(SHARES)
+
+
+def test_deterministic_ops_are_seen():
+    program = """if True:
+        import tensorflow as tf
+        from keras_free_adv import keras_internals
+        assert keras_internals.deterministic_ops() is False
+        tf.config.experimental.enable_op_determinism()
+        assert keras_internals.deterministic_ops() is True
+        """
+    said_by(program)

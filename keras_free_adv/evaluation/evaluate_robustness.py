@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_free_adv import validation
+from keras_free_adv import keras_internals, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.evaluation.doubts import doubts_about
 from keras_free_adv.evaluation.examples import Examples
@@ -269,6 +269,7 @@ class _Evaluation:
             },
             "dtype_policy": self._model.dtype_policy.name,
             "replicas": self._replicas.count * self._replicas.workers,
+            "deterministic_ops": keras_internals.deterministic_ops(),
             "versions": {
                 "python": platform.python_version(),
                 "keras": keras.__version__,

@@ -40,7 +40,8 @@ class RobustnessReport:
         passes: the same names to {"forward": n, "backward": n}: how many examples went
             through the model, counted once a pass.
         stages: for an `AutoAttack`, its name to the accuracy left after each part.
-        settings: checksums of model and data, versions, batch size.
+        settings: checksums of model and data, versions, batch size, and whether
+            TensorFlow's deterministic ops were on.
     """
 
     accuracy: dict[str, float]
@@ -251,7 +252,11 @@ class RobustnessReport:
         return cls(**{"seconds": {}, **fields, "robust": robust})
 
     def _small_print(self) -> str:
-        return f"{self.examples} examples; 95% binomial intervals"
+        said = f"{self.examples} examples; 95% binomial intervals"
+        if "deterministic_ops" in self.settings:
+            on = "on" if self.settings["deterministic_ops"] else "off"
+            said += f"; deterministic ops {on}"
+        return said
 
     def _table(self, published: Mapping[str, float] | None) -> list[list[str]]:
         """Rows of cells, the head first; AutoAttack's parts stand above their sum."""
