@@ -44,7 +44,9 @@ class LogitView:
     def __call__(self, outputs: Any) -> Any:
         """Logits `[B, classes]` in float32, from a model's outputs `[B, units]`."""
         if self.source in (SOFTMAX_INPUT, SIGMOID_INPUT):
-            outputs = _input_of_final(outputs)[1]
+            outputs, probabilities = _input_of_final(outputs)[1], outputs
+            if outputs is None:  # run eagerly: there is no graph to look through
+                return LogitView(PROBABILITIES, self.classes)(probabilities)
         elif self.source == PROBABILITIES:
             outputs = ops.maximum(ops.cast(outputs, "float32"), _TINY)
             if outputs.shape[-1] == 1:
@@ -55,12 +57,6 @@ class LogitView:
         if logits.shape[-1] == 1:
             logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
         return logits
-
-    def in_eager_mode(self, outputs: Any) -> Any:
-        """The same where there is no graph to look through: from probabilities."""
-        if self.source in (SOFTMAX_INPUT, SIGMOID_INPUT):
-            return LogitView(PROBABILITIES, self.classes)(outputs)
-        return self(outputs)
 
 
 def call_in_inference_mode(model: Callable, images: Any) -> Any:

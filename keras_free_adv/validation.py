@@ -6,7 +6,7 @@ mend it.
 
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ import numpy as np
 # Images may leave `value_range` by this share of its width: resizing and colour
 # augmentation overshoot a little, a wrong pixel scale overshoots a lot.
 RANGE_TOLERANCE = 0.01
+
+# Sizes and numbers of steps, in TensorFlow's graphs.
+LARGEST_INTEGER = 2**31 - 1
 
 
 def finite_number(name: str, value: Any, expected: str = "a finite number") -> float:
@@ -26,7 +29,12 @@ def finite_number(name: str, value: Any, expected: str = "a finite number") -> f
             f"Argument `{name}` must be {expected}. "
             f"Received: {name}={value!r} (of type {type(value).__name__})."
         )
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of a Python integer
+        number = math.inf
+    except (TypeError, ValueError):  # of an array of one text
+        number = math.nan
     if not math.isfinite(number):
         raise ValueError(
             f"Argument `{name}` must be {expected}. Received: {name}={value!r}."
@@ -56,6 +64,43 @@ def positive_integer(name: str, value: Any, remedy: str = "") -> int:
             f"Argument `{name}` must be a whole number, 1 or more. "
             f"Received: {name}={value!r}. {remedy}".rstrip()
         )
+    if int(value) > LARGEST_INTEGER:
+        raise ValueError(
+            f"Argument `{name}` must be a whole number from 1 to {LARGEST_INTEGER}. "
+            f"Received: {name}={value!r}."
+        )
+    return int(value)
+
+
+def not_negative(name: str, value: Any) -> float:
+    """Returns `value` as a float, or raises if it is below zero."""
+    number = finite_number(name, value)
+    if number < 0:
+        raise ValueError(
+            f"Argument `{name}` must be a finite number, 0 or more. "
+            f"Received: {name}={value!r}."
+        )
+    return number
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Returns `value` as an int, or raises if it is no whole number, 0 or more."""
+    zero = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return 0 if zero and value == 0 else positive_integer(name, value, "Or pass 0.")
+
+
+def seed(name: str, value: Any) -> int:
+    """Returns `value` as an int, or raises if it cannot be a seed."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise TypeError(
+            f"Argument `{name}` must be a whole number. Received: {name}={value!r} "
+            f"(of type {type(value).__name__})."
+        )
+    if not -(2**63) <= int(value) < 2**63:
+        raise ValueError(
+            f"Argument `{name}` must be a whole number of at most 63 bits and a sign. "
+            f"Received: {name}={value!r}."
+        )
     return int(value)
 
 
@@ -79,6 +124,53 @@ def boolean(name: str, value: Any) -> bool:
             f"(of type {type(value).__name__})."
         )
     return bool(value)
+
+
+def text(name: str, value: Any) -> str:
+    """Returns `value`, or raises if it is no string."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"Argument `{name}` must be a string. Received: {name}={value!r} (of type "
+            f"{type(value).__name__})."
+        )
+    return str(value)
+
+
+def mapping(name: str, value: Any) -> Mapping[str, Any]:
+    """Returns `value`, or raises if it is no dict of names to values."""
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+        raise TypeError(
+            f"Argument `{name}` must be a dict of names to values. Received: "
+            f"{name}={value!r}."
+        )
+    return value
+
+
+def image_shape(
+    name: str, value: Any, *, multiple: int = 1, least: int = 1
+) -> tuple[int, int, int]:
+    """Returns `value` as (height, width, channels), or raises.
+
+    Args:
+        name: of the argument.
+        value: what was passed.
+        multiple: what height and width must be multiples of.
+        least: the smallest height and width.
+    """
+    whole = isinstance(value, (tuple, list, np.ndarray)) and all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in value
+    )
+    shape = tuple(int(n) for n in value) if whole else ()
+    fits = len(shape) == 3 and min(shape) >= 1 and min(shape[:2]) >= least
+    if not fits or any(n % multiple for n in shape[:2]):
+        expected = f", with a height and a width that are multiples of {multiple}"
+        if multiple == 1:
+            expected = f", each {least} or more" if least > 1 else ""
+        raise ValueError(
+            f"Argument `{name}` must be (height, width, channels){expected}. "
+            f"Received: {name}={value!r}."
+        )
+    return shape[0], shape[1], shape[2]
 
 
 def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
@@ -140,6 +232,23 @@ def ball_radius(epsilon: Any, value_range: tuple[float, float], norm: str) -> fl
             "value_range=(0, 255)."
         )
     return radius
+
+
+def array_or_tensor(name: str, value: Any) -> Any:
+    """Returns `value`, as an array if it is a list or the like, or raises."""
+    of_numpy = isinstance(value, (np.ndarray, np.generic))
+    if hasattr(value, "shape") and hasattr(value, "dtype") and not of_numpy:
+        return value
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):  # rows of different lengths, say
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiub" and "float" not in array.dtype.name:
+        raise TypeError(
+            f"Argument `{name}` must be an array of numbers, or a tensor. Received: "
+            f"{name} of type {type(value).__name__}."
+        )
+    return array
 
 
 def image_array(name: str, images: Any) -> np.ndarray:

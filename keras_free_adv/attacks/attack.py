@@ -40,7 +40,8 @@ class Attack(keras.layers.Layer):
         value_range: lowest and highest pixel value.
         from_logits: True, False or "auto"; see `keras_free_adv.logits`.
         seed: whole number; draws follow from (seed, example, restart). None draws one.
-        name: name of the attack in reports.
+        name: name of the attack in reports; None for the stem and the restarts.
+        stem: what the field calls the attack.
     """
 
     stops_when_fooled = False
@@ -56,7 +57,8 @@ class Attack(keras.layers.Layer):
         value_range: tuple[float, float],
         from_logits: bool | str,
         seed: int | None,
-        name: str,
+        name: str | None,
+        stem: str,
     ) -> None:
         geometry.get_norm(norm)
         value_range = validation.pixel_range(value_range)
@@ -64,7 +66,14 @@ class Attack(keras.layers.Layer):
         restarts = validation.positive_integer("restarts", restarts)
         targeted = validation.boolean("targeted", targeted)
         from_logits = check_from_logits(from_logits)
-        _check_seed(seed)
+        seed = None if seed is None else validation.seed("seed", seed)
+        if name is None:
+            name = stem + _restarted(stem, restarts)
+        elif not validation.text("name", name) or "/" in name:
+            raise ValueError(
+                "Argument `name` must be a name without a slash. Received: "
+                f"name={name!r}."
+            )
         # float32 whatever the global policy, and integers as they come.
         super().__init__(name=name, dtype="float32", autocast=False)
         self.epsilon = epsilon
@@ -74,7 +83,7 @@ class Attack(keras.layers.Layer):
         self.value_range = value_range
         self.from_logits = from_logits
         self.seed = seed
-        self.seed_in_use = random.randint(0, 2**31 - 1) if seed is None else int(seed)
+        self.seed_in_use = random.randint(0, 2**31 - 1) if seed is None else seed
         self.graphs = ModelCache()
         self.built = True
 
@@ -167,10 +176,9 @@ class Attack(keras.layers.Layer):
         self, images: Any, labels: Any = None, *, model: keras.Model | None = None
     ) -> Any:
         """Returns adversarial images; see the class."""
-        if isinstance(images, (list, tuple)):
-            images = np.asarray(images)
-        if isinstance(labels, (list, tuple)):
-            labels = np.asarray(labels)
+        images = validation.array_or_tensor("images", images)
+        if labels is not None:
+            labels = validation.array_or_tensor("labels", labels)
         return super().__call__(images, labels, model=model)
 
     def call(
@@ -185,12 +193,14 @@ class Attack(keras.layers.Layer):
         ids = ops.arange(ops.shape(images)[0], dtype="int32")
         for caveat in self.caveats(view.classes):
             warnings.warn(caveat, stacklevel=2)
-        best = self.attacked(model, view, pixels, labels, ids)
+        found = pixels
+        if images.shape[0] != 0:
+            found = self.attacked(model, view, pixels, labels, ids).images
         if not keras.backend.is_float_dtype(
             keras.backend.standardize_dtype(images.dtype)
         ):
-            return best.images
-        return ops.cast(best.images, images.dtype)
+            return found
+        return ops.cast(found, images.dtype)
 
     def compute_output_spec(
         self, images: Any, labels: Any = None, *, model: keras.Model | None = None
@@ -277,18 +287,10 @@ class Attack(keras.layers.Layer):
             check_classes(np.asarray(labels), view.classes)
 
 
-def _check_seed(seed: Any) -> None:
-    if seed is None:
-        return
-    if not isinstance(seed, (int, np.integer)):
-        raise TypeError(
-            f"Argument `seed` must be a whole number or None. Received: {seed!r}."
-        )
-    if not -(2**63) <= int(seed) < 2**63:
-        raise ValueError(
-            "Argument `seed` must be a whole number of at most 63 bits and a sign. "
-            f"Received: seed={seed!r}."
-        )
+def _restarted(stem: str, restarts: int) -> str:
+    if restarts == 1:
+        return ""
+    return f"x{restarts}" if stem[-1].isdigit() else f"_x{restarts}"
 
 
 def _is_symbolic(tensor: Any) -> bool:

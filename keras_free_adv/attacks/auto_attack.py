@@ -76,7 +76,7 @@ class AutoAttack(Attack):
         name: str | None = None,
     ) -> None:
         version = validation.one_of("version", version, VERSIONS)
-        default = "autoattack" if version == "standard" else f"autoattack_{version}"
+        stem = "autoattack" if version == "standard" else f"autoattack_{version}"
         super().__init__(
             epsilon,
             restarts=1,
@@ -85,7 +85,8 @@ class AutoAttack(Attack):
             value_range=value_range,
             from_logits=from_logits,
             seed=seed,
-            name=name or default,
+            name=name,
+            stem=stem,
         )
         self.version = version
         self.attacks = None if attacks is None else _checked(attacks, self)

@@ -89,7 +89,8 @@ class FABAttack(Attack):
             value_range=value_range,
             from_logits=from_logits,
             seed=seed,
-            name=name or stem + (f"_x{restarts}" if restarts != 1 else ""),
+            name=name,
+            stem=stem,
         )
         self.steps = validation.positive_integer("steps", steps)
         if targets is not None:

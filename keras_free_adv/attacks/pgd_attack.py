@@ -104,7 +104,8 @@ class PGDAttack(Attack):
             value_range=value_range,
             from_logits=from_logits,
             seed=seed,
-            name=name or _field_name(loss, steps, restarts, random_start),
+            name=name,
+            stem=_stem(loss, steps, random_start),
         )
         self.steps = steps
         self.step_size = (
@@ -191,8 +192,10 @@ class PGDAttack(Attack):
 
 
 def _checked_loss(loss: Any) -> Any:
-    if isinstance(loss, keras.losses.Loss) or loss in losses.LOSSES:
+    if isinstance(loss, keras.losses.Loss):
         return loss
+    if isinstance(loss, str) and loss in losses.LOSSES:
+        return str(loss)
     raise ValueError(
         f"Argument `loss` must be one of {list(losses.LOSSES)} or a keras.losses.Loss. "
         f"Received: loss={loss!r}."
@@ -212,11 +215,11 @@ def _one_an_example(loss: keras.losses.Loss, labels: Any, outputs: Any) -> Any:
     return ops.cast(values, "float32")
 
 
-def _field_name(loss: Any, steps: int, restarts: int, random_start: bool) -> str:
+def _stem(loss: Any, steps: int, random_start: bool) -> str:
     if isinstance(loss, keras.losses.Loss):
         stem = f"pgd_{loss.name}_"
     else:
         stem = "cw" if loss == "cw_margin" else "pgd"
     if steps == 1 and not random_start and stem == "pgd":
         return "fgsm"
-    return f"{stem}{steps}" + (f"x{restarts}" if restarts != 1 else "")
+    return f"{stem}{steps}"

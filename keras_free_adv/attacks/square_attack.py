@@ -95,7 +95,8 @@ class SquareAttack(Attack):
             value_range=value_range,
             from_logits=from_logits,
             seed=seed,
-            name=name or "square" + (f"_x{restarts}" if restarts != 1 else ""),
+            name=name,
+            stem="square",
         )
         self.queries = validation.positive_integer("queries", queries)
         self.rescale_schedule = validation.boolean("rescale_schedule", rescale_schedule)

@@ -79,7 +79,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 "Argument `backup_dir` must be a folder. Received: "
                 f"backup_dir={str(backup_dir)!r}, which is a file."
             )
-        if save_freq != "epoch":
+        if not isinstance(save_freq, str) or save_freq != "epoch":
             save_freq = validation.positive_integer(
                 "save_freq", save_freq, 'Or pass "epoch".'
             )

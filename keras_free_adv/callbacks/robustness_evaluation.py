@@ -58,11 +58,7 @@ class RobustnessEvaluation(keras.callbacks.Callback):
         self.data = data
         self.attacks = checked_attacks(attacks)
         self.every = validation.positive_integer("every", every)
-        if not isinstance(prefix, str):
-            raise TypeError(
-                f"Argument `prefix` must be a string. Received: {prefix!r}."
-            )
-        self.prefix = prefix
+        self.prefix = validation.text("prefix", prefix)
         # What the last evaluation of this `fit` found; a backup keeps it.
         self.last_accuracy: dict[str, float] = {}
 

@@ -88,6 +88,7 @@ def load(
     """
     batch_size = validation.positive_integer("batch_size", batch_size)
     validation.one_of("augment", augment, AUGMENTATIONS)
+    seed = validation.seed("seed", seed)
     one_hot = validation.boolean("one_hot", one_hot)
     drop_remainder = validation.boolean("drop_remainder", drop_remainder)
     if image_size is not None:

@@ -3,7 +3,7 @@
 import platform
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -346,7 +346,7 @@ def check_seeds(attacks: list[Attack], who: str) -> None:
 def checked_attacks(attacks: Any) -> list[Attack]:
     """Returns `attacks` as a list, or raises if one report cannot hold them."""
     attacks = [attacks] if isinstance(attacks, Attack) else attacks
-    if not isinstance(attacks, Iterable) or isinstance(attacks, (str, bytes)):
+    if not isinstance(attacks, Sequence) or isinstance(attacks, (str, bytes)):
         raise TypeError(
             "Argument `attacks` must be an attack or a list of attacks, such as "
             f"[PGDAttack(epsilon=8 / 255)]. Received: {attacks!r}."

@@ -233,7 +233,7 @@ class RobustnessReport:
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(
                 "Argument `text` must be a report as `to_json` writes it. Received: "
-                f"{text[:40]!r}... ({type(error).__name__}: {error})."
+                f"{str(text)[:40]!r}... ({type(error).__name__}: {error})."
             ) from error
         raise ValueError(
             f"Argument `text` must be a report of schema version {SCHEMA_VERSION}. "

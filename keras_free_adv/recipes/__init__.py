@@ -41,7 +41,7 @@ def get(name: str) -> Recipe:
     >>> recipe.method, recipe.method_arguments, recipe.updates
     ('free', {'replays': 8}, 80000)
     """
-    if name not in _BY_NAME:
+    if not isinstance(name, str) or name not in _BY_NAME:
         near = difflib.get_close_matches(str(name), _BY_NAME, 4) or list(_BY_NAME)
         raise ValueError(
             "Argument `name` must be the name of a recipe. Received: "

@@ -1,7 +1,7 @@
 """One training, as plain data."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_free_adv import validation
@@ -13,6 +13,9 @@ POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 AUGMENTATIONS = ("none", "standard", "standard_pad2")  # of datasets.load
 LIBRARIES = ("keras.applications",)
 ZOO = ("wide_resnet", "preact_resnet18", "small_cnn")
+
+# Returns a setting as it is kept, given its name and what was passed, or raises.
+Check = Callable[[str, Any], Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,52 +99,30 @@ class Recipe:
     source: str = ""
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("method", METHODS),
-            ("schedule", SCHEDULES),
-            ("decayed", DECAYED),
-            ("policy", POLICIES),
-            ("norm", ("linf", "l2")),
-        ):
-            validation.one_of(name, getattr(self, name), known)
+        for name, check in _CHECKS.items():
+            self._set(name, check(name, getattr(self, name)))
         library = self.model.rpartition(".")[0]
         if self.model not in ZOO and library not in LIBRARIES:
             raise ValueError(
                 f"Argument `model` must be one of {', '.join(ZOO)}, or "
                 f"keras.applications.NAME. Received: model={self.model!r}."
             )
-        validation.one_of("augment", self.augment, AUGMENTATIONS)
-        validation.one_of("attacks", self.attacks, ("cifar10", "cifar100", "imagenet"))
-        for name in ("batch_size", "epochs", "steps_per_epoch"):
-            validation.positive_integer(name, getattr(self, name))
-        for name in ("epsilon", "learning_rate"):
-            validation.positive_number(name, getattr(self, name))
-        for name in ("momentum", "rise", "label_smoothing"):
-            _share(name, getattr(self, name))
-        if self.ema_momentum is not None:
-            _share("ema_momentum", self.ema_momentum)
-        if self.weight_decay != 0:
-            validation.positive_number("weight_decay", self.weight_decay, "Or pass 0.")
-        if self.epsilon_warmup != 0:
-            validation.positive_integer(
-                "epsilon_warmup", self.epsilon_warmup, "Or pass 0."
-            )
         self._check_drops()
-        _check_arguments(
-            f"method {self.method!r}",
-            self.method_arguments,
-            METHOD_ARGUMENTS[self.method],
-        )
+        known = METHOD_ARGUMENTS[self.method]
+        arguments = _checked("method", self.method, self.method_arguments, known)
+        self._set("method_arguments", arguments)
         if self.model in ZOO:
-            _check_arguments(
-                f"model {self.model!r}",
-                self.model_arguments,
-                MODEL_ARGUMENTS.get(self.model, set()),
-            )
+            known = MODEL_ARGUMENTS.get(self.model, set())
+            arguments = _checked("model", self.model, self.model_arguments, known)
+            self._set("model_arguments", arguments)
+
+    def _set(self, name: str, value: Any) -> None:
+        """A field, when it is made: as it was checked, without NumPy's types."""
+        object.__setattr__(self, name, value)
 
     def _check_drops(self) -> None:
         drops = self.drops
-        whole = isinstance(drops, tuple) and all(isinstance(d, int) for d in drops)
+        whole = isinstance(drops, tuple) and all(type(d) is int for d in drops)
         rising = whole and list(drops) == sorted(set(drops))
         inside = rising and all(0 < drop < self.updates for drop in drops)
         if not inside or (self.schedule == "piecewise" and not drops):
@@ -178,9 +159,9 @@ class Recipe:
         """
         if not changes:
             return self
-        for name in ("epochs", "steps_per_epoch"):
-            validation.positive_integer(name, changes.get(name, 1))
-        validation.positive_number("epsilon", changes.get("epsilon", 1.0))
+        # What the rest is worked out from.
+        for name in _CHECKS.keys() & changes.keys():
+            changes[name] = _CHECKS[name](name, changes[name])
         settings = self._inherited(changes)
         for name, value in changes.items():
             if name in ("method_arguments", "model_arguments"):
@@ -193,8 +174,8 @@ class Recipe:
                 settings["model_arguments"][name] = value
             else:
                 raise ValueError(
-                    f"A recipe has no setting {name!r}. Settings of this one: "
-                    f"{', '.join(self.settings())}."
+                    f"Argument `{name}`: a recipe has no such setting. Settings of "
+                    f"this one: {', '.join(self.settings())}."
                 )
         return from_dict(settings)
 
@@ -255,38 +236,105 @@ def from_dict(settings: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: a setting is unknown, missing or wrong.
     """
-    known = {field.name for field in dataclasses.fields(Recipe)}
-    unknown = sorted(set(settings) - known)
+    settings = validation.mapping("settings", settings)
+    fields = {field.name: field for field in dataclasses.fields(Recipe)}
+    unknown = sorted(set(settings) - set(fields))
     if unknown:
-        raise ValueError(f"A recipe has no setting {', '.join(map(repr, unknown))}.")
+        raise ValueError(
+            f"Argument `settings`: a recipe has no {', '.join(map(repr, unknown))}."
+        )
+    absent = dataclasses.MISSING
+    missing = sorted(
+        name
+        for name, field in fields.items()
+        if field.default is field.default_factory is absent and name not in settings
+    )
+    if missing:
+        raise ValueError(f"Argument `settings` must have {', '.join(missing)}.")
     drops = settings.get("drops", ())
     if isinstance(drops, list):
         drops = tuple(drops)
     return Recipe(**{**settings, "drops": drops})
 
 
-def _share(name: str, value: Any) -> None:
-    if not 0.0 <= validation.finite_number(name, value) < 1.0:
+def _one_of(*choices: str) -> Check:
+    return lambda name, value: validation.one_of(name, value, choices)
+
+
+def _or_none(check: Check) -> Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _share(name: str, value: Any) -> float:
+    share = validation.finite_number(name, value)
+    if not 0.0 <= share < 1.0:
         raise ValueError(
             f"Argument `{name}` must be at least 0 and below 1. Received: "
             f"{name}={value!r}."
         )
+    return share
 
 
-def _check_arguments(owner: str, arguments: Any, known: set[str]) -> None:
-    """Raises if an argument is unknown to its owner, or of a wrong value."""
+def _figures(name: str, value: Any) -> dict[str, float]:
+    figures = validation.mapping(name, value)
+    return {
+        key: validation.finite_number(f"{name}[{key!r}]", figures[key])
+        for key in figures
+    }
+
+
+_CHECKS: dict[str, Check] = {
+    "name": validation.text,
+    "dataset": validation.text,
+    "train_split": validation.text,
+    "test_split": validation.text,
+    "augment": _one_of(*AUGMENTATIONS),
+    "drop_remainder": validation.boolean,
+    "model": validation.text,
+    "model_arguments": validation.mapping,
+    "method": _one_of(*METHODS),
+    "method_arguments": validation.mapping,
+    "epsilon": validation.positive_number,
+    "norm": _one_of("linf", "l2"),
+    "batch_size": validation.positive_integer,
+    "epochs": validation.positive_integer,
+    "steps_per_epoch": validation.positive_integer,
+    "learning_rate": validation.positive_number,
+    "schedule": _one_of(*SCHEDULES),
+    "rise": _share,
+    "momentum": _share,
+    "weight_decay": validation.not_negative,
+    "decayed": _one_of(*DECAYED),
+    "label_smoothing": _share,
+    "ema_momentum": _or_none(_share),
+    "epsilon_warmup": validation.whole_number,
+    "policy": _one_of(*POLICIES),
+    "attacks": _one_of("cifar10", "cifar100", "imagenet"),
+    "published": _figures,
+    "published_minutes": _or_none(validation.positive_number),
+    "published_on": validation.text,
+    "source": validation.text,
+}
+
+
+def _checked(
+    owner: str, called: str, arguments: Mapping[str, Any], known: set[str]
+) -> dict[str, Any]:
+    """The arguments as they are passed on; raises if one is unknown or wrong."""
+    checked: dict[str, Any] = {}
     for name, value in arguments.items():
         if name not in known:
             raise ValueError(
-                f"The {owner} has no argument {name!r}. It takes: "
-                f"{', '.join(sorted(known)) or 'none'}."
+                f"Argument `{owner}_arguments` must hold what the {owner} {called!r} "
+                f"takes: {', '.join(sorted(known)) or 'none'}. Received: {name!r}."
             )
         if name in ("replays", "steps", "depth", "width"):
-            validation.positive_integer(name, value)
+            checked[name] = validation.positive_integer(name, value)
         elif name == "random_start":
-            validation.boolean(name, value)
+            checked[name] = validation.boolean(name, value)
         else:
-            validation.positive_number(name, value)
+            checked[name] = validation.positive_number(name, value)
+    return checked
 
 
 def _plain(value: Any) -> Any:

@@ -77,10 +77,7 @@ class AdversarialModel(WrappedModel):
         replays = validation.positive_integer(
             "replays", replays, "m in the paper; 8 is a good choice for CIFAR-10."
         )
-        if epsilon_warmup != 0:
-            epsilon_warmup = validation.positive_integer(
-                "epsilon_warmup", epsilon_warmup, "Or pass 0 for no warm-up."
-            )
+        epsilon_warmup = validation.whole_number("epsilon_warmup", epsilon_warmup)
         super().__init__(model, **kwargs)
         self.epsilon = epsilon
         self.replays = replays
@@ -89,7 +86,7 @@ class AdversarialModel(WrappedModel):
         self.value_range = value_range
         self.perturb = perturb
         self._input = PerturbedInput(perturb, model)
-        self.epsilon_warmup = int(epsilon_warmup)
+        self.epsilon_warmup = epsilon_warmup
         self._place = Place()
         self._live = LiveDataset(lambda: self._place.update // self.replays)
         self._warned_of_few_passes = False

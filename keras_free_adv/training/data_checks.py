@@ -27,8 +27,7 @@ def check_fit_arguments(
 ) -> None:
     """Raises if the arguments of `fit`, apart from the data itself, are wrong."""
     validation.positive_integer("epochs", epochs)
-    if initial_epoch != 0:
-        validation.positive_integer("initial_epoch", initial_epoch, "Or pass 0.")
+    validation.whole_number("initial_epoch", initial_epoch)
     for name, value in (
         ("batch_size", batch_size),
         ("steps_per_epoch", steps_per_epoch),

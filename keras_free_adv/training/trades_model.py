@@ -138,8 +138,6 @@ class TRADESModel(CraftingModel):
         """Logits `[B, classes]` in float32."""
         if self._view is None:
             raise RuntimeError("TRADESModel trains in `fit` and `train_on_batch` only.")
-        if tf.executing_eagerly():  # run_eagerly=True: no graph to look through
-            return self._view.in_eager_mode(y_pred)
         return self._view(y_pred)
 
     def _share_of_mean(self, values: Any, sample_weight: Any, data: Any) -> Any:

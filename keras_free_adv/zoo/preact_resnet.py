@@ -38,6 +38,7 @@ def preact_resnet18(
     width = validation.positive_integer("width", width)
     classes = validation.positive_integer("classes", classes)
     value_range = validation.pixel_range(value_range)
+    input_shape = validation.image_shape("input_shape", input_shape)
     inputs = keras.Input(input_shape, name="image")
     x = centered(value_range)(inputs)
     x = _convolution(x, width, 3)

@@ -29,6 +29,7 @@ def small_cnn(
     """
     classes = validation.positive_integer("classes", classes)
     value_range = validation.pixel_range(value_range)
+    input_shape = validation.image_shape("input_shape", input_shape, least=2)
     layers = keras.layers
     inputs = keras.Input(input_shape, name="image")
     x = centered(value_range)(inputs)

@@ -55,7 +55,8 @@ def wide_resnet(
     width = validation.positive_integer("width", width)
     classes = validation.positive_integer("classes", classes)
     value_range = validation.pixel_range(value_range)
-    inputs = keras.Input(_checked_shape(input_shape), name="image")
+    input_shape = validation.image_shape("input_shape", input_shape, multiple=4)
+    inputs = keras.Input(input_shape, name="image")
     x = standardized(value_range, input_shape)(inputs)
     x = _convolution(x, _STEM)
     for stage in range(3):
@@ -130,16 +131,3 @@ def _units_of_a_stage(depth: int) -> int:
             "other networks than the WRN-32-10 of Shafahi et al. (2019)."
         )
     return (depth - 2) // 6
-
-
-def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
-    shape = tuple(input_shape)
-    if len(shape) != 3 or any(
-        not isinstance(n, int) or n <= 0 or (axis < 2 and n % 4)
-        for axis, n in enumerate(shape)
-    ):
-        raise ValueError(
-            "Argument `input_shape` must be (height, width, channels), with a height "
-            f"and a width that are multiples of 4. Received: input_shape={input_shape}."
-        )
-    return shape

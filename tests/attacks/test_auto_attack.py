@@ -85,7 +85,8 @@ class FoolsSome(Attack):
             value_range=(0.0, 1.0),
             from_logits="auto",
             seed=0,
-            **kwargs,
+            stem="fools_some",
+            **{"name": None, **kwargs},
         )
         self.fooled_ids, self.pixel, self.seen = list(fooled), pixel, []
 

@@ -29,7 +29,8 @@ class Clock(Attack):
             value_range=(0, 100),
             from_logits=True,
             seed=0,
-            name="clock",
+            name=None,
+            stem="clock",
         )
 
     def start(self, target, images, keys, runs):

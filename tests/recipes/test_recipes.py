@@ -147,8 +147,8 @@ def test_arguments_of_a_new_model_are_kept():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"replay": 4}, "no setting 'replay'.*replays"),
-        ({"beta": 4}, "no setting 'beta'"),
+        ({"replay": 4}, "`replay`.*no such setting.*replays"),
+        ({"beta": 4}, "`beta`.*no such setting"),
         ({"method": "fgsm"}, "`method`.*natural.*'fgsm'"),
         ({"model": "resnet"}, "`model`.*wide_resnet.*'resnet'"),
         ({"epochs": 0}, "`epochs`"),
@@ -167,7 +167,10 @@ def test_arguments_of_a_new_model_are_kept():
         ({"attacks": "mnist"}, "`attacks`"),
         ({"replays": 0}, "`replays`"),
         ({"width": 1.5}, "`width`"),
-        ({"method": "pgd", "method_arguments": {"stpes": 3}}, "'stpes'.*steps"),
+        (
+            {"method": "pgd", "method_arguments": {"stpes": 3}},
+            "takes: random_.*, steps.*'stpes'",
+        ),
         ({"epochs": "many"}, "`epochs`"),
     ],
 )
