@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_free_adv.data import minibatches
+from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_stream
 
@@ -158,7 +159,9 @@ def test_a_dataset_of_unknown_size_is_repeated():
 
 def test_replays_start_within_a_minibatch_where_the_place_says():
     place = [3, 0]
-    stream = replayed_stream(arrays(False), 3, lambda: tuple(place), None)
+    stream = replayed_stream(
+        arrays(False), 3, lambda: tuple(place), None, BadMinibatches()
+    )
     place[1] = 5  # a backup restored after the dataset was made
     firsts = [int(y[0]) for _, y in itertools.islice(stream, 5)]
     assert firsts == [4, 8, 8, 8, 0]
