@@ -1,5 +1,7 @@
 """A tf.data pipeline that is read on from `fit` to `fit`."""
 
+import collections
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +15,9 @@ class LiveDataset:
     """A user's tf.data pipeline, being read, from `fit` to `fit`.
 
     Its shuffling cannot be entered in the middle, so its iterator is kept, with the
-    minibatches that were fetched ahead and not yet trained on.
+    minibatches that were fetched ahead and not yet trained on. In another process the
+    passes that were made are begun, and not read: if all its shuffling has seeds, and
+    nothing else in it is random, it goes on with the same minibatches.
 
     Args:
         training_on: returns the number of the minibatch in training; none before it
@@ -26,7 +30,9 @@ class LiveDataset:
         self._lock = threading.Lock()
         self._dataset: tf.data.Dataset | None = None
         self._iterator: Iterator[Any] = iter(())
+        self._count = 0
         self._next = 0
+        self._passes_begun = 0
         self._fetched: dict[int, list[tf.Tensor]] = {}
 
     def stream(self, dataset: tf.data.Dataset, first: Any) -> tf.data.Dataset:
@@ -52,21 +58,37 @@ class LiveDataset:
         return tf.data.Dataset.range(first, tf.int64.max).map(minibatch)
 
     def _enter(self, dataset: tf.data.Dataset, first: int) -> None:
+        if dataset is not self._dataset:
+            self._dataset, self._fetched = dataset, {}
+            self._count = int(dataset.cardinality())
+            self._next, self._passes_begun = 0, 0
         oldest = min(self._fetched, default=self._next)
-        if dataset is not self._dataset or not oldest <= first <= self._next:
-            self._dataset = dataset
-            count = int(dataset.cardinality())
-            if count > 0:
-                passes = dataset.skip(first % count).concatenate(dataset.repeat())
-            else:
-                passes = dataset.repeat().skip(first)
-            self._iterator = iter(passes)
-            self._next, self._fetched = first, {}
+        if self._passes_begun == 0 or not oldest <= first <= self._next:
+            self._go_to(dataset, first)
         self._fetched = {k: v for k, v in self._fetched.items() if k >= first}
+
+    def _go_to(self, dataset: tf.data.Dataset, first: int) -> None:
+        """Makes minibatch `first` the next one."""
+        known = self._count > 0
+        number, within = divmod(first, self._count) if known else (0, first)
+        behind = first - self._next
+        if behind < 0 or number >= self._passes_begun:
+            # A shuffle draws from its seed each time that it is begun: when as many
+            # passes were begun as without the interruption, the order is the same.
+            for _ in range(number - self._passes_begun):
+                iter(dataset)
+            self._iterator = iter(dataset.skip(within).concatenate(dataset.repeat()))
+            self._passes_begun = number + 1
+        else:
+            collections.deque(itertools.islice(self._iterator, behind), maxlen=0)
+        self._next, self._fetched = first, {}
 
     def _fetch(self, number: int) -> list[tf.Tensor]:
         while self._next <= number:
             self._fetched[self._next] = tree.flatten(next(self._iterator))
+            if self._count > 0:
+                begun = self._next // self._count + 1
+                self._passes_begun = max(self._passes_begun, begun)
             self._next += 1
         wanted = self._fetched[number]
         needed = min(self._training_on(), number)

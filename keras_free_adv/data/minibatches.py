@@ -182,8 +182,8 @@ def from_dataset(dataset: tf.data.Dataset, live: LiveDataset) -> Minibatches:
     """A user's tf.data pipeline, passed through again and again.
 
     A pipeline of `datasets.load` is addressed by position. Any other goes on, within
-    one process, where the last `fit` on the same dataset object stopped; in another
-    process, what was seen is skipped, and a shuffle begins anew.
+    one process, where the last `fit` on the same dataset object stopped; for another
+    process see `LiveDataset`.
     """
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):

@@ -9,6 +9,7 @@ import textwrap
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_free_adv import (
     BackupAndRestore,
@@ -108,6 +109,44 @@ def test_a_run_killed_and_started_again_ends_with_the_same_bits(tmp_path, method
     assert set(resumed) == set(straight)
     for name in straight:
         np.testing.assert_array_equal(resumed[name], straight[name], err_msg=name)
+
+
+@pytest.mark.parametrize("seed", [7, None])
+@pytest.mark.parametrize("at_epoch", [1, 5])
+def test_a_pipeline_of_the_users_own_goes_on_if_its_shuffle_has_a_seed(
+    tmp_path, seed, at_epoch
+):
+    """Its order in a new process: that of a new dataset object."""
+    images, labels = small_images(43)
+
+    def fit(folder, stops_at=None):
+        keras.utils.set_random_seed(5)  # of a shuffle without a seed of its own
+        data = (
+            tf.data.Dataset.from_tensor_slices((images, labels))
+            .shuffle(43, seed=seed)
+            .batch(8)
+            .map(lambda x, y: (x[:, ::-1], y))
+            .prefetch(2)
+        )
+        model = FreeAdversarialModel(small_network(), 0.1, replays=2)
+        model.compile("adam", from_logits())
+
+        class Stop(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == stops_at:
+                    raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            model.fit(
+                data, epochs=8, verbose=0, callbacks=[BackupAndRestore(folder), Stop()]
+            )
+        return model
+
+    fit(tmp_path / "a", at_epoch)
+    resumed, straight = fit(tmp_path / "a"), fit(tmp_path / "b")
+    assert int(resumed.optimizer.iterations) == 48
+    for one, other in zip(resumed.get_weights(), straight.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_keras_own_callback_restores_delta_and_the_place_too(tmp_path):
