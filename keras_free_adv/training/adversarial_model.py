@@ -421,9 +421,9 @@ class AdversarialModel(WrappedModel):
     def load_own_variables(self, store: Any) -> None:
         """Restores the place in the data, if it was saved."""
         if "place" in store.keys():  # noqa: SIM118 (an HDF5 group, not a dict)
-            seed, update = np.asarray(store["place"])
-            self._place.seed, self._place.update = int(seed), int(update)
-            if self.train_function is not None:
+            before = self._place.seed
+            self._place.seed, self._place.update = map(int, np.asarray(store["place"]))
+            if self._place.seed != before and self.train_function is not None:
                 self.make_train_function(force=True)  # traced with the old seed
 
 
