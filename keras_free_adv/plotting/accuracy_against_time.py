@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from keras_free_adv import recipes
+from keras_free_adv import recipes, validation
 
 # Told apart in black and white too.
 _STYLES = ("-o", "--s", "-.^", ":D", "-v", "--P", "-.X", ":*")
@@ -37,19 +37,14 @@ def plot_accuracy_against_time(
     >>> len(figure.axes[0].lines)
     1
     """
-    if not curves:
-        raise ValueError("Argument `curves` is empty. Pass at least one curve.")
+    checked = _checked(curves)
+    validation.text("ylabel", ylabel)
+    validation.text("title", title)
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
-    for number, (name, (seconds, accuracy)) in enumerate(curves.items()):
-        if len(seconds) != len(accuracy) or len(seconds) == 0:
-            raise ValueError(
-                "Argument `curves` must hold as many seconds as accuracies, one at "
-                f"least. Received: {len(seconds)} and {len(accuracy)} for {name!r}."
-            )
+    for number, (name, (seconds, accuracy)) in enumerate(checked.items()):
         style = _STYLES[number % len(_STYLES)]
-        minutes = np.asarray(seconds) / 60
-        axis.plot(minutes, accuracy, style, label=name, markersize=5)
+        axis.plot(seconds / 60, accuracy, style, label=name, markersize=5)
     axis.set_xlabel("training, minutes", fontsize=13)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return _finished(figure, axis, ylabel, title)
@@ -74,6 +69,7 @@ def plot_published_cost(dataset: str = "imagenet", attack: str = "pgd100") -> Fi
     >>> plot_published_cost().axes[0].get_xlabel()
     'training, published minutes'
     """
+    attack = validation.text("attack", attack)
     rows = [
         (recipe, recipe.published_minutes)
         for recipe in recipes.table(dataset)
@@ -100,6 +96,29 @@ def plot_published_cost(dataset: str = "imagenet", attack: str = "pgd100") -> Fi
     title = f"{dataset}, as published by Shafahi et al. (2019)"
     label = f"{attack.replace('pgd', 'PGD-')} accuracy, published"
     return _finished(figure, axis, label, title)
+
+
+def _checked(curves: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    if not validation.mapping("curves", curves):
+        raise ValueError("Argument `curves` is empty. Pass at least one curve.")
+    checked: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name, curve in curves.items():
+        if not isinstance(curve, (tuple, list)) or len(curve) != 2:
+            raise TypeError(
+                "Argument `curves` must hold pairs (seconds, accuracies). Received: "
+                f"{curve!r} for {name!r}."
+            )
+        seconds, accuracy = (
+            np.asarray(validation.array_or_tensor("curves", part)) for part in curve
+        )
+        if seconds.ndim != 1 or seconds.shape != accuracy.shape or not seconds.size:
+            raise ValueError(
+                "Argument `curves` must hold as many seconds as accuracies, one at "
+                f"least. Received: shapes {seconds.shape} and {accuracy.shape} for "
+                f"{name!r}."
+            )
+        checked[name] = seconds, accuracy
+    return checked
 
 
 def _finished(figure: Figure, axis: Any, ylabel: str, title: str) -> Figure:

@@ -61,14 +61,9 @@ def plot_adversarial_examples(
             "Argument `attack` must be an attack, such as PGDAttack(epsilon=8 / 255). "
             f"Received: {type(attack).__name__}."
         )
-    images = validation.image_array("images", images).astype("float32")
-    if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(
-            "Argument `images` must have shape (batch, height, width, 1 or 3). "
-            f"Received: shape {images.shape}."
-        )
-    truth = np.asarray(class_numbers(np.asarray(labels)))
-    names = list(class_names) if class_names is not None else None
+    images, labels = _checked(images, labels)
+    truth = np.asarray(class_numbers(labels))
+    names = _checked_names(class_names, models)
 
     columns, rows = len(images), 1 + 2 * len(models)
     figure = Figure(figsize=(1.5 * columns + 1.2, 1.75 * rows), layout="constrained")
@@ -103,6 +98,41 @@ def plot_adversarial_examples(
         above[0].set_ylabel(f"perturbation\n× {factor:.3g}", fontsize=12)
         below[0].set_ylabel(f"{title}\nsees".strip(), fontsize=12, fontweight="bold")
     return figure
+
+
+def _checked(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    images = validation.image_array("images", images).astype("float32")
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
+        raise ValueError(
+            "Argument `images` must have shape (batch, height, width, 1 or 3), with "
+            f"one image at least. Received: shape {images.shape}."
+        )
+    labels = np.asarray(validation.array_or_tensor("labels", labels))
+    if labels.shape[:1] != (len(images),):
+        raise ValueError(
+            "Arguments `images` and `labels` must hold the same number of examples. "
+            f"Received: shapes {images.shape} and {labels.shape}."
+        )
+    return images, labels
+
+
+def _checked_names(names: Any, models: dict[str, keras.Model]) -> list[str] | None:
+    if names is None:
+        return None
+    if not isinstance(names, (list, tuple)):
+        raise TypeError(
+            "Argument `class_names` must be a list with a name for each class. "
+            f"Received: class_names={names!r}."
+        )
+    shapes = [getattr(model, "output_shape", None) for model in models.values()]
+    units = [shape[-1] for shape in shapes if isinstance(shape, tuple)]
+    classes = max((2 if n == 1 else n for n in units if n), default=0)
+    if len(names) < classes:
+        raise ValueError(
+            f"Argument `class_names` must have a name for each of the {classes} "
+            f"classes. Received: {len(names)} names."
+        )
+    return [str(name) for name in names]
 
 
 def _probabilities(model: keras.Model, attack: Attack, images: np.ndarray) -> Any:

@@ -149,6 +149,46 @@ def test_a_pipeline_of_the_users_own_goes_on_if_its_shuffle_has_a_seed(
         np.testing.assert_array_equal(one, other)
 
 
+class Items(keras.utils.PyDataset):
+    def __init__(self, images, labels):
+        super().__init__()
+        self.parts = images, labels
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        return tuple(part[8 * i : 8 * i + 8] for part in self.parts)
+
+
+def test_a_py_dataset_goes_on_in_its_order(tmp_path):
+    def fit(folder, seed, stops_at=None):
+        keras.utils.set_random_seed(5)
+        network = small_network()
+        keras.utils.set_random_seed(
+            seed
+        )  # another one, for the backup to bring its own
+        model = FreeAdversarialModel(network, 0.1, replays=2)
+        model.compile("adam", from_logits())
+
+        class Stop(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == stops_at:
+                    raise KeyboardInterrupt
+
+        callbacks = [BackupAndRestore(folder), Stop()]
+        data = Items(*small_images(43))
+        with contextlib.suppress(KeyboardInterrupt):
+            model.fit(data, epochs=8, verbose=0, callbacks=callbacks)
+        return model
+
+    fit(tmp_path / "a", 1, stops_at=5)
+    resumed, straight = fit(tmp_path / "a", 2), fit(tmp_path / "b", 1)
+    for one, other in zip(resumed.get_weights(), straight.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(resumed.delta, straight.delta)
+
+
 def test_keras_own_callback_restores_delta_and_the_place_too(tmp_path):
     images, labels = small_images(40)
 

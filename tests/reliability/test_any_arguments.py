@@ -4,6 +4,7 @@ import math
 import tempfile
 
 import keras
+import matplotlib.pyplot as plt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from keras_free_adv import (
     TRADESModel,
     datasets,
     paper_attacks,
+    plotting,
     published_figures,
     recipes,
     replay,
@@ -277,6 +279,47 @@ def test_reports(text, cut):
         '[true]}, "worst_case": 1.0, "seconds": {}, "threat_models": {}}'
     )
     made(RobustnessReport.from_json, text=whole[:cut])
+
+
+CURVES = {"curves": {"Free": ([1.0, 2.0], [0.1, 0.2])}, "ylabel": "", "title": "x"}
+
+
+@examples(30)
+@given(
+    curves=some_changed(CURVES),
+    dataset=ANYTHING,
+    attack=ANYTHING,
+    seconds=ANYTHING,
+    shares=ANYTHING,
+)
+def test_pictures(curves, dataset, attack, seconds, shares):
+    made(plotting.plot_accuracy_against_time, **curves)
+    made(plotting.plot_accuracy_against_time, curves={"Free": (seconds, shares)})
+    made(plotting.plot_published_cost, dataset=dataset, attack="pgd100")
+    made(plotting.plot_published_cost, attack=attack)
+    plt.close("all")
+
+
+EXAMPLES = {
+    "model": NETWORK,
+    "images": DATA[0],
+    "labels": DATA[1],
+    "attack": PGDAttack(0.1, steps=1, seed=0),
+    "class_names": ["a", "b", "c"],
+}
+
+
+@examples(20)
+@given(arguments=some_changed(EXAMPLES))
+def test_pictures_of_examples(arguments):
+    made(plotting.plot_adversarial_examples, **arguments)
+    plt.close("all")
+
+
+@examples(30)
+@given(model=ANYTHING)
+def test_fusing(model):
+    assert made(zoo.fused, model=model) is None
 
 
 @examples(20)
