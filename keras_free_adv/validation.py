@@ -157,10 +157,11 @@ def image_shape(
         multiple: what height and width must be multiples of.
         least: the smallest height and width.
     """
-    whole = isinstance(value, (tuple, list, np.ndarray)) and all(
-        isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in value
+    listed = value.tolist() if isinstance(value, np.ndarray) else value
+    whole = isinstance(listed, (tuple, list)) and all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in listed
     )
-    shape = tuple(int(n) for n in value) if whole else ()
+    shape = tuple(int(n) for n in listed) if whole else ()
     fits = len(shape) == 3 and min(shape) >= 1 and min(shape[:2]) >= least
     if not fits or any(n % multiple for n in shape[:2]):
         expected = f", with a height and a width that are multiples of {multiple}"
