@@ -19,6 +19,9 @@ from keras_free_adv.evaluation.evaluate_robustness import evaluate_robustness
 from keras_free_adv.evaluation.paper_attacks import paper_attacks
 from keras_free_adv.evaluation.published_figures import published_figures
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
+from keras_free_adv.serving.agreement import ExportDisagreesError
+from keras_free_adv.serving.export_for_litert import export_for_litert
+from keras_free_adv.serving.export_for_serving import export_for_serving
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
 from keras_free_adv.training.pgd_adversarial_model import PGDAdversarialModel
 from keras_free_adv.training.trades_model import TRADESModel
@@ -31,6 +34,7 @@ __all__ = [
     "AveragedWeights",
     "BackupAndRestore",
     "CollapseGuard",
+    "ExportDisagreesError",
     "FABAttack",
     "FreeAdversarialModel",
     "PGDAdversarialModel",
@@ -40,6 +44,8 @@ __all__ = [
     "SquareAttack",
     "TRADESModel",
     "evaluate_robustness",
+    "export_for_litert",
+    "export_for_serving",
     "paper_attacks",
     "published_figures",
     "replay",

@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _REMEDIES = {
@@ -54,11 +55,61 @@ def folder_written_beside(path: str | os.PathLike) -> Iterator[Path]:
         beside = room / path.name
         beside.mkdir()
         yield beside
-        for inside in beside.rglob("*"):
-            _to_disk(inside)
-        _to_disk(beside)
+        _all_to_disk(beside)
         os.rename(beside, path)
         _to_disk(path.parent)
+
+
+def write_version(
+    parent: str | os.PathLike,
+    write: Callable[[Path], None],
+    version: int | None = None,
+) -> Path:
+    """Writes a folder that becomes `parent/<version>` when it is whole.
+
+    Args:
+        parent: the folder of all versions.
+        write: fills the folder that it is given; called once.
+        version: None for the one after the latest. Of several writers at once each
+            gets a version of its own.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        OSError: it cannot be written, or the version is there; nothing is left.
+    """
+    parent = Path(parent)
+    with _explained(parent), _room_beside(parent / "version") as room:
+        beside = room / "version"
+        beside.mkdir()
+        write(beside)
+        _all_to_disk(beside)
+        path = _renamed_to_version(beside, parent, version)
+        _to_disk(parent)
+    return path
+
+
+def _renamed_to_version(beside: Path, parent: Path, version: int | None) -> Path:
+    while True:
+        path = parent / str(version or latest_version(parent) + 1)
+        try:
+            os.rename(beside, path)
+        except OSError as error:
+            taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+            if version is not None or not taken:
+                raise
+        else:
+            return path
+
+
+def latest_version(parent: str | os.PathLike) -> int:
+    """The largest number that is the name of something in a folder, or 0."""
+    try:
+        names = [path.name for path in Path(parent).iterdir()]
+    except FileNotFoundError:
+        names = []
+    return max((int(n) for n in names if n.isascii() and n.isdigit()), default=0)
 
 
 def remove_folder(path: str | os.PathLike) -> None:
@@ -71,11 +122,13 @@ def remove_folder(path: str | os.PathLike) -> None:
 def discard_leftovers(path: str | os.PathLike) -> None:
     """Removes what killed writers of `path` left beside it.
 
-    To be called when nobody else writes to it. The name may have wildcards.
+    What belongs to a writer that is still alive is left alone. The name may have
+    wildcards.
     """
     path = Path(path)
     for left in path.parent.glob(f".{path.name}-????????"):
-        shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError), _locked(left, wait=False):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -94,11 +147,34 @@ def checksum(path: str | os.PathLike) -> str:
 def _room_beside(path: Path) -> Iterator[Path]:
     """A folder on the same disk, with what is in it removed in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    while True:
+        room = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        with contextlib.ExitStack() as lock:
+            # Without locks, nobody can take it for a leftover either.
+            with contextlib.suppress(OSError):
+                lock.enter_context(_locked(room, wait=True))
+            if not room.exists():
+                continue  # taken for one, before it was locked
+            try:
+                yield room
+            finally:
+                shutil.rmtree(room, ignore_errors=True)
+            return
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Within, nobody else has the lock; it ends with the process, however that ends.
+
+    Raises:
+        OSError: somebody has it, or there are no locks here.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        yield room
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -114,6 +190,12 @@ def _explained(path: Path) -> Iterator[None]:
         if error.errno is None:
             raise OSError(message) from error
         raise OSError(error.errno, message) from error
+
+
+def _all_to_disk(folder: Path) -> None:
+    for inside in folder.rglob("*"):
+        _to_disk(inside)
+    _to_disk(folder)
 
 
 def _to_disk(path: Path) -> None:

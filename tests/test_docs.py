@@ -38,7 +38,8 @@ def test_docstring_examples_run(name):
 
 def test_every_public_name_has_an_example():
     for name in keras_free_adv.__all__:
-        if name != "RobustnessReport":  # made by evaluate_robustness
+        # The first is made by evaluate_robustness, the second raised.
+        if name not in ("RobustnessReport", "ExportDisagreesError"):
             assert ">>>" in getattr(keras_free_adv, name).__doc__, name
 
 

@@ -83,17 +83,3 @@ def random_window(shape: Any, key: Any) -> tuple[Any, Any, Any, Any]:
         use_image_if_no_bounding_boxes=True,
     )
     return begin[0], begin[1], size[0], size[1]
-
-
-def central_window(shape: Any, image_size: int) -> tuple[Any, Any, Any, Any]:
-    """The central square: what is left of the shorter side without a margin.
-
-    Of 224 pixels, as if resized to 256 and cropped.
-    """
-    shorter = tf.minimum(shape[0], shape[1])
-    side = tf.cast(
-        tf.round(tf.cast(shorter, tf.float32) * image_size / (image_size + 32)),
-        tf.int32,
-    )
-    side = tf.maximum(side, 1)
-    return (shape[0] - side) // 2, (shape[1] - side) // 2, side, side

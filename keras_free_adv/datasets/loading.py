@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_free_adv import random_numbers, validation
 from keras_free_adv.data.passes import endless_passes, sharded_by_data
-from keras_free_adv.datasets import augmentation, sources
+from keras_free_adv.datasets import augmentation, decoding, sources
 from keras_free_adv.datasets.sources import Source
 
 # A training split of up to so many bytes is read once, kept as it is stored, and
@@ -74,7 +74,7 @@ def load(
     Returns:
         A `tf.data.Dataset` of one pass: images `[B, height, width, channels]`,
         float32 in [0, 1], and labels `[B]`, int64 (or `[B, classes]`, float32). Its
-        attribute `classes` is the number of classes.
+        attribute `classes` is the number of classes, and `class_names` has their names.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or the set is none of images of a
@@ -130,6 +130,7 @@ def load(
 
     dataset = _reshuffled_each_iteration(one_pass, count)
     dataset.classes = source.classes
+    dataset.class_names = source.class_names
     return dataset
 
 
@@ -228,42 +229,32 @@ def _decoded(image: Any, source: Source) -> Any:
     """The whole image, in [0, 1]."""
     if source.encoding == "pixels":
         return image
-    pixels = tf.io.decode_image(
-        image, channels=source.shape[-1], expand_animations=False
-    )
-    return tf.cast(tf.ensure_shape(pixels, source.shape), tf.float32) / 255.0
+    return decoding.whole_image(image, source.shape)
 
 
 def _window(
-    encoded: Any, source: Source, image_size: int | None, key: Any, *, random: bool
+    encoded: Any, source: Source, image_size: int, key: Any, *, random: bool
 ) -> Any:
     """A window of the image, resized, in [0, 1]; of a JPEG no more is decoded."""
-    is_jpeg = source.encoding == "jpeg"
-    channels = source.shape[-1]
-    if is_jpeg:
-        shape = tf.io.extract_jpeg_shape(encoded)
-    else:
-        whole = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
-        shape = tf.shape(whole)
+    size = (image_size, image_size)
+
+    def window_of(shape: Any) -> decoding.Window:
+        if random:
+            draw = random_numbers.key(key[0], key[1], 0)
+            return augmentation.random_window(shape, draw)
+        return decoding.central_window(shape, size)
+
+    pixels = decoding.resized_window(
+        encoded,
+        window_of,
+        size,
+        channels=source.shape[-1],
+        is_jpeg=source.encoding == "jpeg",
+    )
     if random:
-        window = augmentation.random_window(
-            shape, random_numbers.key(key[0], key[1], 0)
-        )
-    else:
-        window = augmentation.central_window(shape, image_size or IMAGE_SIZE)
-    top, left, height, width = window
-    if is_jpeg:
-        pixels = tf.io.decode_and_crop_jpeg(
-            encoded, tf.stack(window), channels=channels
-        )
-    else:
-        pixels = whole[top : top + height, left : left + width]
-    pixels = tf.image.resize(tf.cast(pixels, tf.float32), (image_size, image_size))
-    if random:
-        pixels = tf.image.stateless_random_flip_left_right(
-            pixels, random_numbers.key(key[0], key[1], 1)
-        )
-    return tf.clip_by_value(pixels / 255.0, 0.0, 1.0)
+        draw = random_numbers.key(key[0], key[1], 1)
+        pixels = tf.image.stateless_random_flip_left_right(pixels, draw)
+    return pixels
 
 
 def _encoded(

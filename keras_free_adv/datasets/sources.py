@@ -19,7 +19,7 @@ class Source:
         examples: (image, label): the file's bytes, or pixels in [0, 1].
         size: number of examples.
         stored_bytes: what they take up, about.
-        classes: number of classes.
+        class_names: of the classes, in the order of their numbers.
         shape: (height, width, channels); height and width are None if they vary.
         encoding: "jpeg", "any" (other encoded images), or "pixels".
         mirrors: whether a mirrored image is still one of its class.
@@ -28,10 +28,15 @@ class Source:
     examples: tf.data.Dataset
     size: int
     stored_bytes: int
-    classes: int
+    class_names: tuple[str, ...]
     shape: tuple[int | None, int | None, int]
     encoding: str
     mirrors: bool = True
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
 
 
 def digits(split: str) -> Source:
@@ -52,7 +57,8 @@ def digits(split: str) -> Source:
     )
     x, y = (parts[0], parts[2]) if split == "train" else (parts[1], parts[3])
     examples = tf.data.Dataset.from_tensor_slices((x, y))
-    return Source(examples, len(x), x.nbytes, 10, (8, 8, 1), "pixels", mirrors=False)
+    names = tuple(str(digit) for digit in range(10))
+    return Source(examples, len(x), x.nbytes, names, (8, 8, 1), "pixels", mirrors=False)
 
 
 def from_tfds(name: str, split: str, data_dir: str | None) -> Source:
@@ -96,7 +102,7 @@ def from_tfds(name: str, split: str, data_dir: str | None) -> Source:
         examples,
         size,
         builder.info.dataset_size * size // builder.info.splits.total_num_examples,
-        label.num_classes,
+        tuple(label.names),
         image.shape or (None, None, 3),
         "jpeg" if image.encoding_format == "jpeg" else "any",
         mirrors=builder.name not in _SIGNS,

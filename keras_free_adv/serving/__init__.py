@@ -1,0 +1,1 @@
+"""The trained model as artifacts for servers and devices, without its training."""

@@ -1,0 +1,104 @@
+"""Whether an artifact answers as the Keras model does."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_free_adv.attacks.half_precision import compute_dtypes
+from keras_free_adv.serving.served_classifier import ServedClassifier
+
+# How far probabilities may be apart. The graph rounds as the eager model does, but for
+# the order of sums, which half precision shows.
+TOLERANCE = 1e-3
+HALF_PRECISION_TOLERANCE = 5e-2
+
+
+class ExportDisagreesError(RuntimeError):
+    """An exported artifact does not answer as the model does."""
+
+
+def sample_requests(
+    served: ServedClassifier, images: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Requests to each signature: random pixels, and images of one colour.
+
+    Encoded images come in the size of the result and in others.
+    """
+    random = np.random.default_rng(0)
+    height, width, channels = (
+        given if given is not None else size
+        for given, size in zip(served.input_shape, (*served.image_size, 0), strict=True)
+    )
+    shape = (images, height, width, channels)
+    pixels = random.integers(0, 256, shape, dtype="uint8")
+    pixels[0] = np.linspace(0, 255, height * width * channels).reshape(shape[1:])
+    if images > 2:
+        pixels[1:3] = np.array([0, 255])[:, None, None, None]
+    low, high = served.value_range
+    floats = (low + (high - low) * (pixels / 255.0)).astype("float32")
+    files = []
+    for number, image in enumerate(pixels):
+        larger = np.pad(image, [(0, 3 * number), (0, 5 * number), (0, 0)], "reflect")
+        encode = tf.io.encode_png if number % 2 else tf.io.encode_jpeg
+        files.append(encode(larger).numpy())
+    return {
+        "serving_default": [{"images": floats}],
+        "serve_uint8": [{"images": pixels}],
+        "serve_bytes": [{"image_bytes": np.array(files, object)}],
+    }
+
+
+def check_agreement(folder: Path, served: ServedClassifier) -> None:
+    """Loads what was written, and compares its answers with the model's.
+
+    Raises:
+        ExportDisagreesError: they differ, or depend on how images are batched.
+    """
+    loaded = tf.saved_model.load(str(folder))
+    whole = set(compute_dtypes(served.network)) <= {"float32", "float64"}
+    tolerance = TOLERANCE if whole else HALF_PRECISION_TOLERANCE
+    eager = {
+        "serving_default": served.of_floats,
+        "serve_uint8": served.of_uint8,
+        "serve_bytes": served.of_files,
+    }
+    for signature, (request,) in sample_requests(served, images=4).items():
+        function = loaded.signatures[signature]
+        tensors = {name: tf.constant(value) for name, value in request.items()}
+        found = function(**tensors)
+        expected = eager[signature](*tensors.values())
+        single = function(**{name: value[:1] for name, value in tensors.items()})
+        _check_equal(found, expected, signature, tolerance, "the model")
+        expected = {name: value[:1] for name, value in expected.items()}
+        _check_equal(single, expected, signature, tolerance, "the model, for one image")
+
+
+def _check_equal(
+    found: dict[str, Any],
+    expected: dict[str, Any],
+    signature: str,
+    tolerance: float,
+    with_what: str,
+) -> None:
+    probabilities = found["probabilities"].numpy()
+    apart = np.abs(probabilities - expected["probabilities"].numpy()).max()
+    if not apart <= tolerance:  # NaN too
+        raise ExportDisagreesError(
+            f"The signature {signature!r} of the exported artifact answers other "
+            f"probabilities than {with_what}: they are {apart:.2g} apart, of at most "
+            f"{tolerance:g}. Nothing was published. Is there a layer that draws random "
+            "numbers or changes its state when training=False?"
+        )
+    ids = found["class_ids"].numpy()
+    by_id = np.take_along_axis(probabilities, ids, axis=-1)
+    best = -np.sort(-probabilities, axis=-1)[:, : ids.shape[1]]
+    same = np.array_equal(by_id, best) and np.array_equal(
+        found["top_probabilities"].numpy(), best
+    )
+    if not same or set(found) != set(expected):
+        raise ExportDisagreesError(
+            f"The signature {signature!r} of the exported artifact names other classes "
+            f"than {with_what}. Nothing was published."
+        )

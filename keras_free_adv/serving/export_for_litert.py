@@ -1,0 +1,147 @@
+"""From a trained model to a file for phones and small devices."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_free_adv import files
+from keras_free_adv.attacks.half_precision import compute_dtypes
+from keras_free_adv.serving.agreement import (
+    TOLERANCE,
+    ExportDisagreesError,
+    sample_requests,
+)
+from keras_free_adv.serving.from_model import served_classifier
+from keras_free_adv.serving.served_classifier import ServedClassifier
+
+ENDING = ".tflite"
+
+
+def export_for_litert(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    value_range: tuple[float, float] | None = None,
+    from_logits: bool | str = "auto",
+) -> str:
+    """Writes a classifier for LiteRT (once TensorFlow Lite), in float32.
+
+    Its one signature, `serving_default`, takes `images`, float32 `[B, height, width,
+    channels]` in `value_range`, and returns `probabilities`, `[B, classes]`. A model of
+    mixed precision becomes one of float32 with the same weights. What was written is
+    run and compared with the model before it takes the place of `path`.
+
+    Args:
+        model: a built classifier, as for `export_for_serving`.
+        path: of the file; its name ends with ".tflite".
+        value_range: lowest and highest pixel value; None for that of the adversarial
+            training, or (0, 1) for a model without one.
+        from_logits: whether the model's outputs are logits; "auto" finds out.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong, or the model is of mixed precision
+            and neither functional nor Sequential.
+        ImportError: the extra `litert` is not installed.
+        OSError: it cannot be written; what was there before is untouched.
+        ExportDisagreesError: what was written does not answer as the model does.
+
+    Example:
+    >>> import tempfile
+    >>> from keras_free_adv import zoo
+    >>> network = zoo.small_cnn(classes=10, input_shape=(8, 8, 1))
+    >>> path = export_for_litert(network, tempfile.mkdtemp() + "/model.tflite")
+    """
+    _interpreter()
+    if not isinstance(path, (str, os.PathLike)) or Path(path).suffix != ENDING:
+        raise ValueError(
+            f"Argument `path` must be a path that ends with {ENDING!r}. Received: "
+            f"path={path!r}."
+        )
+    served = served_classifier(
+        model,
+        class_names=None,
+        image_size=None,
+        value_range=value_range,
+        from_logits=from_logits,
+    )
+    served = dataclasses.replace(served, network=in_float32(served.network))
+    with files.written_beside(path) as beside:
+        beside.write_bytes(_converted(served))
+        _check(beside, served)
+    return str(path)
+
+
+def in_float32(network: keras.Model) -> keras.Model:
+    """The network, or a copy that computes in float32 if it computes otherwise.
+
+    Raises:
+        ValueError: it would have to be copied, and cannot be.
+    """
+    if set(compute_dtypes(network)) <= {"float32"}:
+        return network
+    try:
+        copy = keras.models.clone_model(
+            network, clone_function=_layer_in_float32, recursive=True
+        )
+    except ValueError as error:
+        raise ValueError(
+            "Argument `model` must be a functional or Sequential model, or compute in "
+            f"float32. Received: {type(network).__name__} of "
+            f"{network.dtype_policy.name}. Build it under the policy 'float32', and "
+            "give it these weights with set_weights."
+        ) from error
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def _layer_in_float32(layer: Any) -> Any:
+    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+
+def _converted(served: ServedClassifier) -> bytes:
+    images = tf.TensorSpec((None, *served.input_shape), name="images")
+
+    @tf.function(input_signature=[images], autograph=False)
+    def answers(images: Any) -> dict[str, Any]:
+        return {"probabilities": served.probabilities(images)}
+
+    module = tf.Module()
+    module.variables_used = [one.value for one in served.network.variables]
+    return tf.lite.TFLiteConverter.from_concrete_functions(
+        [answers.get_concrete_function()], module
+    ).convert()
+
+
+def _check(file: Path, served: ServedClassifier) -> None:
+    images = sample_requests(served, images=4)["serving_default"][0]["images"]
+    expected = np.asarray(served.probabilities(tf.constant(images)))
+    run = _interpreter()(model_path=str(file)).get_signature_runner()
+    found = run(images=images)["probabilities"]
+    apart = np.abs(found - expected).max()
+    if not apart <= TOLERANCE:  # NaN too
+        raise ExportDisagreesError(
+            "The file answers other probabilities than the model: they are "
+            f"{apart:.2g} apart, of at most {TOLERANCE:g}. Nothing was written. Is "
+            "there a layer that draws random numbers or changes its state when "
+            "training=False?"
+        )
+
+
+def _interpreter() -> Callable:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError(
+            "export_for_litert needs ai-edge-litert, to run what it wrote. Install it "
+            'with: pip install "keras_free_adv[litert]"'
+        ) from error
+    return Interpreter

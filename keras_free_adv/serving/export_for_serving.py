@@ -1,0 +1,180 @@
+"""From a trained model to a folder that TensorFlow Serving loads as it is."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from keras_free_adv import files, validation, workers
+from keras_free_adv.evaluation.robustness_report import RobustnessReport
+from keras_free_adv.recipes import Recipe
+from keras_free_adv.serving import asset_files
+from keras_free_adv.serving.agreement import check_agreement, sample_requests
+from keras_free_adv.serving.from_model import served_classifier
+from keras_free_adv.serving.served_classifier import ServedClassifier
+from keras_free_adv.serving.warm_up import require_protos, write_warm_up_requests
+
+# Operations that need the Python process that made them.
+_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+
+
+def export_for_serving(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    version: int | None = None,
+    class_names: Any = None,
+    image_size: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    from_logits: bool | str = "auto",
+    recipe: Recipe | dict[str, Any] | None = None,
+    report: RobustnessReport | None = None,
+) -> str:
+    """Publishes a classifier for TensorFlow Serving, as `path/<version>`.
+
+    Nothing of its training is in it: of an adversarially trained model, the model
+    inside is exported. Three signatures, for any number of images at a time:
+
+    - `serving_default`: `images`, float32 `[B, height, width, channels]` in
+      `value_range`;
+    - `serve_uint8`: `images`, uint8, of 0 to 255 whatever `value_range` is;
+    - `serve_bytes`: `image_bytes`, JPEG or PNG files `[B]`, decoded, cropped and
+      resized in the graph. Over REST each is `{"b64": "..."}`.
+
+    Each returns `probabilities` `[B, classes]`, and of the likeliest classes, up to
+    five and the likeliest first, `class_ids`, `class_names` and `top_probabilities`.
+    Images of a wrong shape, NaN, pixels outside the range, an empty batch, damaged
+    files, and images above 33 megapixels get an error that names the input.
+
+    Class names, pixel range, epsilon, recipe and report travel as files in `assets`.
+    Requests that warm a server up are in `assets.extra`.
+
+    What was written is loaded and compared with the model before it is published, and
+    is published by a rename: a server that polls `path` finds it whole, or not at all.
+
+    Args:
+        model: a built classifier, of one batch of images of 1 or 3 channels.
+        path: the folder of all versions, named as the server calls the model.
+        version: a whole number above 0; None for the one after the latest.
+        class_names: a string for each class, in the order of their numbers; None to
+            call them "0", "1", ...
+        image_size: for a model that was trained on images of varying size, as of
+            `datasets.load`: encoded images are cropped to the central square and
+            resized to it, as there. None for a model that was trained on images of one
+            size: an encoded image of that size is taken as it is, and of any other the
+            largest central window of the same form is resized.
+        value_range: lowest and highest pixel value; None for that of the adversarial
+            training, or (0, 1) for a model without one.
+        from_logits: whether the model's outputs are logits; "auto" finds out.
+        recipe: what the model was trained by.
+        report: what `evaluate_robustness` returned for this model.
+
+    Returns:
+        The path of the version.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong, or the report is of another model.
+        ImportError: the extra `serving` is not installed.
+        FileExistsError: the version is there.
+        OSError: it cannot be written; nothing is left.
+        ExportDisagreesError: what was written does not answer as the model does.
+
+    Example:
+    >>> import tempfile
+    >>> from keras_free_adv import zoo
+    >>> network = zoo.small_cnn(classes=10, input_shape=(8, 8, 1))
+    >>> path = export_for_serving(network, tempfile.mkdtemp())
+    >>> import tensorflow as tf
+    >>> served = tf.saved_model.load(path).signatures["serve_uint8"]
+    >>> served(images=tf.zeros((2, 8, 8, 1), tf.uint8))["class_names"].shape
+    TensorShape([2, 5])
+    """
+    require_protos()
+    served = served_classifier(
+        model,
+        class_names=class_names,
+        image_size=image_size,
+        value_range=value_range,
+        from_logits=from_logits,
+    )
+    plain_recipe = asset_files.check_recipe(recipe)
+    report = asset_files.check_report(report, served.network)
+    parent = _checked_path(path, version)
+    _check_one_process(model)
+    texts = asset_files.asset_files(served, model, plain_recipe, report, _versions())
+
+    def write(folder: Path) -> None:
+        _save(served, texts, folder)
+        _check_needs_no_python(folder)
+        requests = sample_requests(served, images=1)
+        write_warm_up_requests(folder, parent.resolve().name, requests)
+        check_agreement(folder, served)
+
+    files.discard_leftovers(parent / "version")
+    return str(files.write_version(parent, write, version))
+
+
+def _checked_path(path: Any, version: Any) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"Argument `path` must be a path. Received: path={path!r} (of type "
+            f"{type(path).__name__})."
+        )
+    if version is not None:
+        version = validation.positive_integer("version", version)
+        if (Path(path) / str(version)).exists():
+            raise FileExistsError(
+                f"Argument `version` must not be there yet. Received: "
+                f"version={version}, and {str(Path(path) / str(version))!r} exists. "
+                "Pass None for the one after the latest."
+            )
+    return Path(path)
+
+
+def _check_one_process(model: keras.Model) -> None:
+    if workers.many_workers(getattr(model, "distribute_strategy", None)):
+        raise ValueError(
+            "Argument `model` must be of one process. Received: a model of a "
+            "MultiWorkerMirroredStrategy. Call model.save(path) on all workers, and "
+            "export keras.models.load_model(path) in a process of its own."
+        )
+
+
+def _save(served: ServedClassifier, texts: dict[str, str], folder: Path) -> None:
+    module = tf.Module()
+    module.variables_served = [one.value for one in served.network.variables]
+    with tempfile.TemporaryDirectory() as beside:
+        module.assets = asset_files.as_assets(texts, Path(beside) / "assets")
+        tf.saved_model.save(
+            module,
+            str(folder),
+            signatures=served.signatures(),
+            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+        )
+
+
+def _check_needs_no_python(folder: Path) -> None:
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    found = sorted({node.name for node in nodes if node.op in _PYTHON})
+    if found:
+        raise ValueError(
+            "Argument `model` must not call Python functions: a server has no Python. "
+            f"Received: a model that does, in {found}. Write them with keras.ops."
+        )
+
+
+def _versions() -> dict[str, str]:
+    from keras_free_adv import __version__
+
+    return {
+        "keras_free_adv": __version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+    }

@@ -1,0 +1,151 @@
+"""What a trained model says of how it is to be served."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_free_adv import logits, validation
+from keras_free_adv.datasets import decoding
+from keras_free_adv.serving.served_classifier import ServedClassifier
+from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv.training.wrapped_model import WrappedModel
+
+UNIT_RANGE = (0.0, 1.0)
+
+
+def network_of(model: Any) -> keras.Model:
+    """The model that is served: of an adversarially trained one, the one in it.
+
+    Raises:
+        TypeError: it is no Keras model.
+        ValueError: it was not built.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "Argument `model` must be a keras.Model. Received: "
+            f"{model!r} (of type {type(model).__name__})."
+        )
+    network = model.model if isinstance(model, WrappedModel) else model
+    if not network.built:
+        raise ValueError(
+            "Argument `model` must be built: call it on a minibatch first. Received: "
+            f"{network.name!r}, which has no weights yet."
+        )
+    return network
+
+
+def input_shape_of(network: keras.Model) -> tuple[int | None, int | None, int]:
+    """The shape of its images, without the batch axis.
+
+    Raises:
+        ValueError: the network takes anything else than images of 1 or 3 channels.
+    """
+    declared = getattr(network, "inputs", None)
+    shapes: list[Any]
+    if declared is not None:
+        shapes = [tuple(one.shape) for one in declared]
+    else:
+        shapes = [(network.get_build_config() or {}).get("input_shape")]
+    shape = tuple(shapes[0]) if len(shapes) == 1 and shapes[0] else ()
+    if len(shape) != 4 or shape[-1] not in (1, 3):
+        raise ValueError(
+            "Argument `model` must take one batch of images (batch, height, width, "
+            f"channels) of 1 or 3 channels. Received: {network.name!r}, with inputs of "
+            f"shape {shapes}."
+        )
+    return shape[1], shape[2], shape[3]
+
+
+def pixel_range_of(model: keras.Model, value_range: Any) -> tuple[float, float]:
+    """The range of the pixels: as trained, or as said.
+
+    Raises:
+        ValueError: what was said is not what the model was trained with.
+    """
+    said = None if value_range is None else validation.pixel_range(value_range)
+    if not isinstance(model, AdversarialModel):
+        return UNIT_RANGE if said is None else said
+    if said is not None and said != tuple(model.value_range):
+        raise ValueError(
+            "Argument `value_range` must be what the model was trained with. Received: "
+            f"value_range={value_range!r}, and a model of {model.value_range}."
+        )
+    low, high = model.value_range
+    return low, high
+
+
+def names_of_classes(class_names: Any, classes: int) -> tuple[str, ...]:
+    """The names, or the numbers of the classes if there are none.
+
+    Raises:
+        TypeError, ValueError: they are no names, of one line each, or not one a class.
+    """
+    if class_names is None:
+        return tuple(str(number) for number in range(classes))
+    listed = isinstance(class_names, Iterable) and not isinstance(class_names, str)
+    names = [str(name) for name in class_names] if listed else []
+    strings = listed and all(isinstance(name, str) for name in class_names)
+    if not strings or len(names) != classes or any("\n" in name for name in names):
+        raise ValueError(
+            f"Argument `class_names` must be {classes} strings of one line, one for "
+            "each class in the order of their numbers. Received: "
+            f"class_names={class_names!r}."
+        )
+    return tuple(names)
+
+
+def size_of_images(
+    image_size: Any, input_shape: tuple[int | None, int | None, int]
+) -> tuple[tuple[int, int], int]:
+    """To what encoded images are resized, and the margin that is left out.
+
+    Raises:
+        ValueError: the network takes images of another size, or no size is known.
+    """
+    height, width, _ = input_shape
+    if image_size is None:
+        if height is None or width is None:
+            raise ValueError(
+                "Argument `image_size` is needed for a model whose images vary in "
+                f"size. Received: image_size=None, and images of {input_shape}. Pass "
+                "that of training, such as 224."
+            )
+        return (height, width), 0
+    size = validation.positive_integer("image_size", image_size)
+    if {height, width} - {None, size}:
+        raise ValueError(
+            "Argument `image_size` must be the height and width of the model's "
+            f"images. Received: image_size={image_size!r}, and images of "
+            f"{input_shape}."
+        )
+    return (size, size), decoding.MARGIN
+
+
+def served_classifier(
+    model: keras.Model,
+    *,
+    class_names: Any,
+    image_size: Any,
+    value_range: Any,
+    from_logits: Any,
+) -> ServedClassifier:
+    """The classifier to serve; the arguments are those of `export_for_serving`."""
+    network = network_of(model)
+    from_logits = logits.check_from_logits(from_logits)
+    input_shape = input_shape_of(network)
+    low, high = pixel_range_of(model, value_range)
+    size, margin = size_of_images(image_size, input_shape)
+    random = np.random.default_rng(0)
+    images = random.uniform(low, high, (2, *size, input_shape[-1])).astype("float32")
+    view = logits.logit_view(network, from_logits, images)
+    return ServedClassifier(
+        network=network,
+        view=view,
+        class_names=names_of_classes(class_names, view.classes),
+        input_shape=input_shape,
+        value_range=(low, high),
+        image_size=size,
+        margin=margin,
+    )

@@ -1,0 +1,106 @@
+"""The signatures of a served classifier."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_free_adv import logits
+from keras_free_adv.logits import LogitView
+from keras_free_adv.serving.encoded_images import decoded_images
+from keras_free_adv.serving.request_checks import checked_files, checked_images
+
+# Classes that are named in an answer, the likeliest first.
+TOP = 5
+
+
+@dataclass(frozen=True)
+class ServedClassifier:
+    """A classifier as clients see it.
+
+    Attributes:
+        network: the Keras model.
+        view: how its logits, and so its probabilities, are obtained.
+        class_names: of the classes, in the order of their numbers.
+        input_shape: of its images; None for a height and width that vary.
+        value_range: of its pixels.
+        image_size: height and width to resize encoded images to.
+        margin: see `decoded_images`.
+    """
+
+    network: keras.Model
+    view: LogitView
+    class_names: tuple[str, ...]
+    input_shape: tuple[int | None, int | None, int]
+    value_range: tuple[float, float]
+    image_size: tuple[int, int]
+    margin: int
+
+    def signatures(self) -> dict[str, Any]:
+        """Each signature's name and function, the default one first."""
+        pixels = (None, *self.input_shape)
+        specs = {
+            "serving_default": (self.of_floats, tf.TensorSpec(pixels, name="images")),
+            "serve_uint8": (
+                self.of_uint8,
+                tf.TensorSpec(pixels, tf.uint8, name="images"),
+            ),
+            "serve_bytes": (
+                self.of_files,
+                tf.TensorSpec((None,), tf.string, name="image_bytes"),
+            ),
+        }
+        return {
+            name: tf.function(function, input_signature=[spec], autograph=False)
+            for name, (function, spec) in specs.items()
+        }
+
+    def of_floats(self, images: Any) -> dict[str, Any]:
+        """Classifies images `[B, height, width, channels]` in `value_range`."""
+        images = checked_images(images, "images", self.input_shape, self.value_range)
+        return self.answers(images)
+
+    def of_uint8(self, images: Any) -> dict[str, Any]:
+        """Classifies 8-bit images, of 0 to 255 whatever `value_range` is."""
+        images = checked_images(images, "images", self.input_shape)
+        return self.answers(self.scaled(tf.cast(images, tf.float32) / 255.0))
+
+    def of_files(self, image_bytes: Any) -> dict[str, Any]:
+        """Classifies JPEG and PNG files `[B]`."""
+        files = checked_files(image_bytes, "image_bytes")
+        images = decoded_images(
+            files,
+            "image_bytes",
+            self.image_size,
+            channels=self.input_shape[-1],
+            margin=self.margin,
+        )
+        return self.answers(self.scaled(images))
+
+    def scaled(self, images: Any) -> Any:
+        """Pixels of [0, 1], in `value_range`."""
+        low, high = self.value_range
+        return images if (low, high) == (0.0, 1.0) else low + (high - low) * images
+
+    def answers(self, images: Any) -> dict[str, Any]:
+        """The outputs for images that were checked."""
+        probabilities = self.probabilities(images)
+        top, ids = tf.math.top_k(probabilities, min(TOP, len(self.class_names)))
+        return {
+            "probabilities": probabilities,
+            "top_probabilities": top,
+            "class_ids": tf.cast(ids, tf.int64),
+            "class_names": tf.gather(tf.constant(self.class_names), ids),
+        }
+
+    def probabilities(self, images: Any) -> Any:
+        """`[B, classes]`, float32; the network's own, if it returns such."""
+        outputs = logits.call_in_inference_mode(self.network, images)
+        if self.view.source == logits.LOGITS:
+            return ops.softmax(self.view(outputs))
+        probabilities = ops.cast(outputs, "float32")
+        if probabilities.shape[-1] == 1:
+            return ops.concatenate([1.0 - probabilities, probabilities], axis=-1)
+        return probabilities
