@@ -96,9 +96,8 @@ def _within(images: Any, name: str, value_range: tuple[float, float]) -> Any:
 
 
 def _assert(condition: Any, name: str, expected: str, *came: Any) -> Any:
-    return tf.debugging.Assert(
-        condition, [f"Input `{name}` must {expected}. Received:", *came]
-    )
+    said = [f"Input `{name}` must {expected}. Received:", *came]
+    return tf.debugging.Assert(condition, said, summarize=9)
 
 
 def _written(shape: tuple[int | None, ...]) -> str:

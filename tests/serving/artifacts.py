@@ -1,7 +1,7 @@
 """What the tests of served models share: an artifact, requests to it, the C program."""
 
 import io
-import os
+import itertools
 import shutil
 import subprocess
 from pathlib import Path
@@ -115,30 +115,40 @@ def graph_names(path, signature):
     return single.name, {name: info.name for name, info in found.outputs.items()}
 
 
-def run_in_c(program, path, signature, value, outputs=("probabilities",), repeats=1):
-    """Runs a signature with no Python; returns the ended process, and its outputs."""
+def as_words(path, signature, value, outputs=("probabilities",)):
+    """A request as the C program takes it; the value goes to a file beside `path`."""
     single, names = graph_names(path, signature)
     value = np.asarray(value)
     kind = {"f": "float", "u": "uint8", "O": "string"}[value.dtype.kind]
-    file = path.parent / f"request-{os.getpid()}"
+    file = path.parent / f"request-{next(_numbers)}"
     if kind == "string":
         parts = [b"%d\n%b" % (len(one), one) for one in value.ravel()]
         file.write_bytes(b"".join(parts))
     else:
         file.write_bytes(value.tobytes())
-    ended = subprocess.run(
-        [program, path, str(repeats), single, kind, "x".join(map(str, value.shape))]
-        + [file, *(names[name] for name in outputs)],
+    shape = "x".join(map(str, value.shape))
+    return [single, kind, shape, file, ",".join(names[name] for name in outputs)]
+
+
+_numbers = itertools.count()
+
+
+def run_words(program, path, rounds, *requests):
+    return subprocess.run(
+        [program, path, str(rounds), *itertools.chain(*requests)],
         capture_output=True,
         text=True,
         env={"TF_CPP_MIN_LOG_LEVEL": "3"},
         check=False,
     )
+
+
+def run_in_c(program, path, signature, value, outputs=("probabilities",)):
+    """Runs a signature with no Python; returns the ended process, and its outputs."""
+    ended = run_words(program, path, 1, as_words(path, signature, value, outputs))
     lines = ended.stdout.splitlines()
     found = {}
-    for name in outputs:
-        if not lines:
-            break
+    for name in outputs if lines else ():
         shape = tuple(map(int, lines[0].split()[1].split("x")))
         size = int(np.prod(shape))
         found[name] = np.array(lines[1 : size + 1]).reshape(shape)

@@ -1,32 +1,39 @@
-/* Runs a signature of a SavedModel through TensorFlow's C API, with no Python.
+/* Runs signatures of a SavedModel through TensorFlow's C API, with no Python.
 
-   run_saved_model FOLDER REPEATS INPUT TYPE SHAPE FILE OUTPUT...
+   run_saved_model FOLDER ROUNDS (INPUT TYPE SHAPE FILE OUTPUTS)...
 
-   INPUT and OUTPUT are tensors of the graph, such as serving_default_images:0. TYPE is
-   float, uint8 or string; SHAPE is such as 4x8x8x1. FILE holds the input: the numbers
-   as they are in memory, or each string after its length in bytes and a line break.
-   Runs it REPEATS times. Prints for each OUTPUT its name and shape on a line, and then
-   its elements, one a line. What goes wrong is printed to stderr, and the exit status
-   is then 1; the remaining runs are done all the same. */
+   A request is of five words. INPUT is a tensor of the graph, such as
+   serving_default_images:0, and OUTPUTS are such with commas between. TYPE is float,
+   uint8 or string; SHAPE is such as 4x8x8x1. FILE holds the input: the numbers as they
+   are in memory, or each string after its length in bytes and a line break.
+
+   Makes all requests, ROUNDS times. Of the last round it prints, for each output, its
+   name and shape on a line, and then its elements, one a line; and to stderr what went
+   wrong. Prints to stderr, at each tenth of the rounds, how many KiB the process has in
+   memory. The exit status is 1 if a request of the last round failed. */
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tensorflow/c/c_api.h"
 
 #define MOST 16
+#define WORDS 5
+
+typedef struct {
+  TF_Output input;
+  TF_Tensor *value;
+  int outputs;
+  TF_Output wanted[MOST];
+  const char *names[MOST];
+} Request;
 
 static void fail(const char *what) {
   fprintf(stderr, "%s\n", what);
   exit(1);
-}
-
-static int failed(const TF_Status *status) {
-  if (TF_GetCode(status) == TF_OK) return 0;
-  fprintf(stderr, "%s\n", TF_Message(status));
-  return 1;
 }
 
 /* The tensor "name:index" of the graph. */
@@ -108,32 +115,64 @@ static void print(const char *name, const TF_Tensor *tensor) {
     }
 }
 
+static Request request_of(TF_Graph *graph, char **words) {
+  Request request = {tensor_of(graph, words[0])};
+  request.value = read_input(words[1], words[2], words[3]);
+  for (char *name = strtok(words[4], ","); name; name = strtok(NULL, ",")) {
+    if (request.outputs == MOST) fail("too many outputs");
+    request.names[request.outputs] = name;
+    request.wanted[request.outputs++] = tensor_of(graph, name);
+  }
+  return request;
+}
+
+/* Whether it failed. */
+static int make(TF_Session *session, Request *request, int shown) {
+  TF_Tensor *results[MOST] = {0};
+  TF_Status *status = TF_NewStatus();
+  TF_SessionRun(session, NULL, &request->input, &request->value, 1, request->wanted,
+                results, request->outputs, NULL, 0, NULL, status);
+  int wrong = TF_GetCode(status) != TF_OK;
+  if (wrong && shown) fprintf(stderr, "%s\n", TF_Message(status));
+  for (int i = 0; i < request->outputs; i++)
+    if (results[i]) {
+      if (shown) print(request->names[i], results[i]);
+      TF_DeleteTensor(results[i]);
+    }
+  TF_DeleteStatus(status);
+  return wrong;
+}
+
+static void show_memory(int round) {
+  long pages;
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (!file) return;
+  if (fscanf(file, "%*s %ld", &pages) == 1)
+    fprintf(stderr, "round %d: %ld KiB\n", round, pages * (getpagesize() / 1024));
+  fclose(file);
+}
+
 int main(int count, char **words) {
-  if (count < 8 || count > 7 + MOST)
-    fail("run_saved_model FOLDER REPEATS INPUT TYPE SHAPE FILE OUTPUT...");
+  int requests = (count - 3) / WORDS;
+  if (requests < 1 || count != 3 + requests * WORDS)
+    fail("run_saved_model FOLDER ROUNDS (INPUT TYPE SHAPE FILE OUTPUTS)...");
   TF_Status *status = TF_NewStatus();
   TF_Graph *graph = TF_NewGraph();
   TF_SessionOptions *options = TF_NewSessionOptions();
   const char *tags[] = {"serve"};
   TF_Session *session = TF_LoadSessionFromSavedModel(options, NULL, words[1], tags, 1,
                                                      graph, NULL, status);
-  if (failed(status)) return 1;
-  int repeats = atoi(words[2]), outputs = count - 7, wrong = 0;
-  TF_Output input = tensor_of(graph, words[3]), wanted[MOST];
-  for (int i = 0; i < outputs; i++) wanted[i] = tensor_of(graph, words[7 + i]);
-  TF_Tensor *value = read_input(words[4], words[5], words[6]);
-  for (int run = 0; run < repeats; run++) {
-    TF_Tensor *results[MOST] = {0};
-    TF_SessionRun(session, NULL, &input, &value, 1, wanted, results, outputs, NULL, 0,
-                  NULL, status);
-    wrong |= failed(status);
-    for (int i = 0; i < outputs; i++)
-      if (results[i]) {
-        if (run == repeats - 1) print(words[7 + i], results[i]);
-        TF_DeleteTensor(results[i]);
-      }
+  if (TF_GetCode(status) != TF_OK) fail(TF_Message(status));
+  int rounds = atoi(words[2]), wrong = 0;
+  Request *all = calloc(requests, sizeof(Request));
+  for (int i = 0; i < requests; i++) all[i] = request_of(graph, words + 3 + i * WORDS);
+  for (int round = 1; round <= rounds; round++) {
+    for (int i = 0; i < requests; i++)
+      wrong |= make(session, &all[i], round == rounds) && round == rounds;
+    if (rounds >= 10 && round % (rounds / 10) == 0) show_memory(round);
   }
-  TF_DeleteTensor(value);
+  for (int i = 0; i < requests; i++) TF_DeleteTensor(all[i].value);
+  free(all);
   TF_CloseSession(session, status);
   TF_DeleteSession(session, status);
   TF_DeleteSessionOptions(options);
