@@ -71,14 +71,28 @@ def loaded(path: Path) -> keras.Model:
         ) from error
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except ValueError as error:
-        raise app.UsageError(
-            f"{path} is damaged: {error}. Put a copy of it back, or move {path.parent} "
-            "away."
-        ) from error
+        raise _damaged(path, error) from error
+    if not isinstance(found, dict):
+        raise _damaged(path, f"it holds {type(found).__name__}, and no settings")
+    return found
+
+
+def _settings_of(folder: Path) -> dict[str, Any]:
+    settings = _read(folder / SETTINGS).get("settings")
+    if not isinstance(settings, dict):
+        raise _damaged(folder / SETTINGS, "it holds no settings")
+    return settings
+
+
+def _damaged(path: Path, reason: Any) -> app.UsageError:
+    return app.UsageError(
+        f"{path} is damaged: {reason}. Put a copy of it back, or move {path.parent} "
+        "away."
+    )
 
 
 def check_is_of(folder: Path, recipe: Recipe, seed: int) -> None:
@@ -86,7 +100,7 @@ def check_is_of(folder: Path, recipe: Recipe, seed: int) -> None:
     path = folder / SETTINGS
     if not path.exists():
         return
-    settings = _read(path)["settings"]
+    settings = _settings_of(folder)
     expected = json.loads(json.dumps({**recipe.to_dict(), "seed": seed}))
     changed = sorted(n for n in expected if settings.get(n) != expected[n])
     if changed:
@@ -109,7 +123,7 @@ def settle(folder: Path, recipe: Recipe, seed: int, deterministic: bool) -> None
         both = {"settings": settings, "environment": environment()}
         files.write_text(path, json.dumps(both, indent=2))
         return
-    before = _read(path)["settings"]
+    before = _settings_of(folder)
     names = {*settings, *before}
     changed = sorted(n for n in names if settings.get(n) != before.get(n))
     if changed:
@@ -129,10 +143,13 @@ def recipe_of(folder: Path) -> Recipe:
             f"--model: {folder} is not the folder of a run: it has no {SETTINGS}. Pass "
             "a .keras file, or the folder that train.py wrote."
         )
-    settings = _read(folder / SETTINGS)["settings"]
+    settings = _settings_of(folder)
     for name in ("seed", "deterministic"):
-        settings.pop(name)
-    return recipes.from_dict(settings)
+        settings.pop(name, None)
+    try:
+        return recipes.from_dict(settings)
+    except (TypeError, ValueError) as error:
+        raise _damaged(folder / SETTINGS, error) from error
 
 
 def history_of(folder: Path) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -40,7 +41,7 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
         yield beside
         _to_disk(beside)
         os.replace(beside, path)
-        _to_disk(path.parent)
+        _name_to_disk(path)
 
 
 @contextlib.contextmanager
@@ -57,7 +58,7 @@ def folder_written_beside(path: str | os.PathLike) -> Iterator[Path]:
         yield beside
         _all_to_disk(beside)
         os.rename(beside, path)
-        _to_disk(path.parent)
+        _name_to_disk(path)
 
 
 def write_version(
@@ -86,7 +87,7 @@ def write_version(
         write(beside)
         _all_to_disk(beside)
         path = _renamed_to_version(beside, parent, version)
-        _to_disk(parent)
+        _name_to_disk(path)
     return path
 
 
@@ -119,6 +120,17 @@ def remove_folder(path: str | os.PathLike) -> None:
         os.rename(path, room / path.name)
 
 
+def check_room(path: str | os.PathLike) -> None:
+    """Raises if `path` could not be written beside.
+
+    Raises:
+        OSError: it could not; the message says why.
+    """
+    path = Path(path)
+    with _explained(path), _room_beside(path):
+        pass
+
+
 def discard_leftovers(path: str | os.PathLike) -> None:
     """Removes what killed writers of `path` left beside it.
 
@@ -147,6 +159,7 @@ def checksum(path: str | os.PathLike) -> str:
 def _room_beside(path: Path) -> Iterator[Path]:
     """A folder on the same disk, with what is in it removed in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    discard_leftovers(path.with_name(glob.escape(path.name)))
     while True:
         room = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         with contextlib.ExitStack() as lock:
@@ -196,6 +209,13 @@ def _all_to_disk(folder: Path) -> None:
     for inside in folder.rglob("*"):
         _to_disk(inside)
     _to_disk(folder)
+
+
+def _name_to_disk(path: Path) -> None:
+    # It is there, whole, under its name: when the name is on the disk too is the file
+    # system's affair, and some have no way to ask.
+    with contextlib.suppress(OSError):
+        _to_disk(path.parent)
 
 
 def _to_disk(path: Path) -> None:

@@ -38,6 +38,26 @@ def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
     model._initial_epoch = epoch
 
 
+def checkpoint_counters(callback: keras.callbacks.ModelCheckpoint) -> list[Any]:
+    """How far a ModelCheckpoint with a number as `save_freq` has counted.
+
+    Relied on: that it counts updates in these two attributes.
+    """
+    return [callback._batches_seen_since_last_saving, callback._last_batch_seen]
+
+
+def set_checkpoint_counters(
+    callback: keras.callbacks.ModelCheckpoint, counters: list[Any]
+) -> None:
+    """Gives a ModelCheckpoint back what `checkpoint_counters` said."""
+    callback._batches_seen_since_last_saving, callback._last_batch_seen = counters
+
+
+def silence_checkpoint(callback: keras.callbacks.ModelCheckpoint) -> None:
+    """Keeps a ModelCheckpoint from saving after updates, until it is set again."""
+    callback._batches_seen_since_last_saving = -(2**62)
+
+
 def loss_tracker(model: keras.Model) -> Any:
     """The metric behind the logged "loss".
 

@@ -21,10 +21,12 @@ LARGEST_INTEGER = 2**31 - 1
 
 def finite_number(name: str, value: Any, expected: str = "a finite number") -> float:
     """Returns `value` as a float, or raises if it is no finite real number."""
-    is_number = isinstance(value, (numbers.Real, np.number)) or (
-        isinstance(value, np.ndarray) and value.ndim == 0
+    is_number = isinstance(value, numbers.Real) or (
+        isinstance(value, (np.generic, np.ndarray))
+        and value.ndim == 0
+        and (value.dtype.kind in "iuf" or "float" in value.dtype.name)
     )
-    if not is_number or isinstance(value, (bool, np.bool_)):
+    if not is_number or isinstance(value, (bool, np.timedelta64)):
         raise TypeError(
             f"Argument `{name}` must be {expected}. "
             f"Received: {name}={value!r} (of type {type(value).__name__})."
@@ -56,7 +58,7 @@ def positive_number(name: str, value: Any, remedy: str = "") -> float:
 def positive_integer(name: str, value: Any, remedy: str = "") -> int:
     """Returns `value` as an int, or raises if it is no whole number above zero."""
     whole = isinstance(value, (numbers.Integral, np.integer)) and not isinstance(
-        value, (bool, np.bool_)
+        value, (bool, np.bool_, np.timedelta64)
     )
     if not whole or int(value) < 1:
         error = ValueError if isinstance(value, numbers.Real) else TypeError
@@ -198,6 +200,8 @@ def _equal(value: Any, choice: Any) -> bool:
 def pixel_range(value_range: Any) -> tuple[float, float]:
     """Returns `value_range` as two floats, low below high."""
     try:
+        if isinstance(value_range, (set, frozenset, dict, str)):
+            raise TypeError("it has no order")
         low, high = value_range
     except (TypeError, ValueError):
         raise ValueError(

@@ -70,6 +70,10 @@ def compiled(model=None, loss=None, **kwargs):
     return model
 
 
+def one_batch(**kwargs):
+    return compiled().train_on_batch(IMAGES, LABELS, **kwargs)
+
+
 def fit(x=IMAGES, y=LABELS, model=None, loss=None, **kwargs):
     model = compiled(model, loss)
     updates = model.optimizer.iterations
@@ -209,6 +213,30 @@ MISTAKES = {
     "not compiled, one batch": (
         lambda: wrapped().train_on_batch(IMAGES, LABELS),
         r"compiled before `train_on_batch`.*model.compile\(",
+    ),
+    "one batch, weights that are NaN": (
+        lambda: one_batch(sample_weight=np.full(16, np.nan)),
+        "`sample_weight`.*finite.*16 of 16",
+    ),
+    "one batch, too few weights": (
+        lambda: one_batch(sample_weight=np.ones(3)),
+        r"`sample_weight`.*each example.*\(3,\) for 16",
+    ),
+    "a complex epsilon": (
+        lambda: wrapped(np.complex64(0.1 + 2j)),
+        "`epsilon`.*finite number.*complex64",
+    ),
+    "a text in an array as epsilon": (
+        lambda: wrapped(np.array("0.1")),
+        "`epsilon`.*finite number",
+    ),
+    "a duration as replays": (
+        lambda: wrapped(replays=np.timedelta64(2)),
+        "`replays`.*whole number",
+    ),
+    "a set as value_range": (
+        lambda: PGDAttack(0.1, value_range={0, 1}),
+        r"`value_range`.*pair.*\{0, 1\}",
     ),
     "0-255 images": (
         lambda: fit(IMAGES * 255),

@@ -273,6 +273,14 @@ def test_a_damaged_file_of_a_run_is_named_and_left_alone(tmp_path, name, short_r
     assert (folder / name).read_bytes() == cut
 
 
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"settings": {}}'])
+def test_settings_of_something_else_are_named(tmp_path, text, short_run):
+    shutil.copytree(short_run, tmp_path / "run")
+    (tmp_path / "run" / "settings.json").write_text(text)
+    said = fails("evaluate.py", f"--model={tmp_path / 'run'}")
+    assert "settings.json is damaged" in said
+
+
 @pytest.fixture(scope="module")
 def short_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("short") / "run"

@@ -1,10 +1,13 @@
+import concurrent.futures
 import errno
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -239,3 +242,67 @@ def test_a_checksum_is_of_all_bytes(tmp_path):
     assert files.checksum(path) != before
     path.write_bytes(bytes(1000))
     assert files.checksum(path) == before
+
+
+def test_a_write_removes_what_killed_writers_of_the_file_left(tmp_path):
+    path = tmp_path / "report [1].json"
+    left = tmp_path / f".{path.name}-abcdefgh"
+    other = tmp_path / ".report 1.json-abcdefgh"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / path.name).write_text("half")
+    files.write_text(path, "whole")
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_a_writer_that_is_alive_is_left_alone(tmp_path):
+    path = tmp_path / "a.txt"
+    with files.written_beside(path) as beside:
+        files.discard_leftovers(path)
+        files.write_text(path, "by another writer")
+        beside.write_text("by this one")
+    assert path.read_text() == "by this one"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_file_system_that_cannot_put_names_on_the_disk(tmp_path, monkeypatch):
+    """Some network file systems: `fsync` of a folder is an error there."""
+    real = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_text(tmp_path / "a.txt", "text")
+    assert (tmp_path / "a.txt").read_text() == "text"
+
+
+def test_each_of_several_writers_gets_a_version_of_its_own(tmp_path):
+    together = threading.Barrier(8)
+
+    def write(number):
+        def fill(folder):
+            (folder / "who").write_text(str(number))
+            together.wait()
+
+        return files.write_version(tmp_path / "model", fill)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(write, range(8)))
+    assert sorted(int(path.name) for path in paths) == list(range(1, 9))
+    for number, path in enumerate(paths):
+        assert (path / "who").read_text() == str(number)
+    assert len(list((tmp_path / "model").iterdir())) == 8
+    # The next comes after the latest, whatever else is there.
+    (tmp_path / "model" / "20").write_text("a file")
+    (tmp_path / "model" / "30x").mkdir()
+    together = threading.Barrier(1)
+    assert write(9).name == "21"
+    with pytest.raises(OSError, match="could not be written"):
+        files.write_version(tmp_path / "model", lambda folder: None, 20)
+    with pytest.raises(ZeroDivisionError):
+        files.write_version(tmp_path / "model", lambda folder: 1 / 0)
+    assert not [p for p in (tmp_path / "model").iterdir() if p.name[0] == "."]

@@ -1,7 +1,7 @@
 """A killed `fit` goes on where it stopped."""
 
 import contextlib
-import math
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from keras_free_adv import keras_internals, validation, workers
 from keras_free_adv.callbacks.averaged_weights import AveragedWeights
 from keras_free_adv.callbacks.backups import Backup, Backups, thrown_away
-from keras_free_adv.callbacks.learned import learned, plain, restore_learned
+from keras_free_adv.callbacks.learned import fits_json, learned, plain, restore_learned
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -91,6 +91,10 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._backups = Backups(self.backup_dir)
         self._to_restore: Backup | None = None
         self._keep = False
+        self._had_stopped = False
+        self._warned_of_history = False
+        self._counters: dict[str, list[Any]] = {}
+        self._epochs: list[int] = []
         self._epoch = 0
         self._updates_since_backup = 0
         self._last_batch = -1
@@ -115,10 +119,12 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores the latest backup, if there is one."""
-        self._keep = False
+        self._keep = self._had_stopped = False
+        self._epochs = []
+        self._check_callbacks()
         self._check_all_see(self._backups.latest)
         if self._writes:
-            self._backups.discard_leftovers()
+            self._backups.prepare()
         if not self._backups.latest:
             return
         backup = self._backups.read()
@@ -136,11 +142,13 @@ class BackupAndRestore(keras.callbacks.Callback):
             self.model.load_weights(backup.weights)
         except ValueError as error:
             raise self._of_another(str(error)) from error
-        epoch = backup.metadata["epoch"]
+        epoch, epochs = backup.metadata["epoch"], (self.params or {}).get("epochs")
+        if backup.metadata["stopped"] and not backup.metadata["batch"] and epochs:
+            epoch = epochs  # a callback had stopped the training
         keras_internals.start_at_epoch(self.model, epoch)
         self.model.history.history.update(backup.metadata["history"])
         self._to_restore = backup
-        if epoch >= (self.params or {}).get("epochs", math.inf):
+        if epochs is not None and epoch >= epochs:
             self._restore(backup)  # there is no epoch left to begin
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -153,24 +161,49 @@ class BackupAndRestore(keras.callbacks.Callback):
     def _restore(self, backup: Backup) -> None:
         self._to_restore = None
         metadata, arrays = backup.metadata, backup.arrays
-        self.model.history.epoch = list(metadata["epochs"])
+        self._epochs = metadata["epochs"]
+        self.model.history.epoch = list(self._epochs)
         restore_learned(self._beside(), metadata["callbacks"], arrays)
         self._assign("state", arrays)
+        self._counters = metadata["checkpoint_counters"]
         place = getattr(self.model, "_place", None)
-        if place is not None and metadata["batch"]:
-            place.skip = metadata["batch"]
-            self.model.build_metrics()
-            self._assign("metric", arrays)
+        if place is None or not metadata["batch"]:
+            self._give_counters_back()
+            return
+        place.skip = metadata["batch"]
+        self._had_stopped = metadata["stopped"]
+        self.model.build_metrics()
+        mine, its = _described(self.model.metrics_variables), metadata["metrics"]
+        if mine != its:
+            raise self._of_another(f"its metrics: {its}; this model's: {mine}")
+        self._assign("metric", arrays)
+        for number in self._counters:
+            keras_internals.silence_checkpoint(self._beside()[int(number)])
+
+    def _give_counters_back(self) -> None:
+        callbacks = self._beside()
+        for number, counters in self._counters.items():
+            if int(number) < len(callbacks) and isinstance(
+                callbacks[int(number)], keras.callbacks.ModelCheckpoint
+            ):
+                keras_internals.set_checkpoint_counters(
+                    callbacks[int(number)], counters
+                )
+        self._counters = {}
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
         """Saves, if `save_freq` counts updates and it is time."""
+        skipping = getattr(getattr(self.model, "_place", None), "skip", 0)
+        if self._counters and not skipping:
+            self._give_counters_back()
+        if self._had_stopped and not skipping:
+            self._had_stopped, self.model.stop_training = False, True
         if not isinstance(self.save_freq, int):
             return
         self._updates_since_backup += batch - self._last_batch
         self._last_batch = batch
-        skipping = getattr(getattr(self.model, "_place", None), "skip", 0)
         if self._updates_since_backup >= self.save_freq and not skipping:
             self._updates_since_backup = 0
             self._save(self._epoch, batch + 1)
@@ -181,8 +214,12 @@ class BackupAndRestore(keras.callbacks.Callback):
             self._save(epoch + 1, 0, epoch, logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Deletes the backups."""
+        """Deletes the backups, unless training has ended badly."""
         keras_internals.start_at_epoch(self.model, None)
+        if not self.model.history.epoch:  # of no new epoch the old ones are forgotten
+            self.model.history.epoch = list(self._epochs)
+        with self._weights_in_training():
+            self._check_weights_are_finite()
         if self.delete_checkpoint and self._writes and not self._keep:
             self._backups.delete()
 
@@ -195,11 +232,8 @@ class BackupAndRestore(keras.callbacks.Callback):
     ) -> None:
         """Writes one backup: `epoch` and `batch` are where to go on."""
         with self._weights_in_training():
-            if self._weights_are_finite():
+            if self._check_weights_are_finite():
                 self._write(epoch, batch, ended, logs)
-            elif not self._keep:
-                self._keep = True
-                warnings.warn(self._message_of_bad_weights(), stacklevel=2)
 
     def _write(
         self,
@@ -216,14 +250,22 @@ class BackupAndRestore(keras.callbacks.Callback):
             epochs.append(ended)
             for name, value in (logs or {}).items():
                 entries.setdefault(name, []).append(value)
-        states, arrays = learned(self._beside())
+        beside = self._beside()
+        states, arrays = learned(beside)
         metadata = {
             "epoch": epoch,
             "batch": batch,
+            "stopped": bool(self.model.stop_training),
             "epochs": epochs,
-            "history": plain(entries),
+            "history": self._as_json(entries),
             "callbacks": states,
+            "checkpoint_counters": {
+                str(number): keras_internals.checkpoint_counters(callback)
+                for number, callback in enumerate(beside)
+                if isinstance(callback, keras.callbacks.ModelCheckpoint)
+            },
             "model": _identity(self.model),
+            "metrics": _described(self.model.metrics_variables),
         }
         arrays |= self._beside_the_weights()
         # Some of what is saved has to be gathered from all workers.
@@ -232,10 +274,32 @@ class BackupAndRestore(keras.callbacks.Callback):
         ) as path:
             self.model.save_weights(path)
 
-    def _weights_are_finite(self) -> bool:
-        weights = self.model.trainable_variables
-        values = (np.asarray(keras.ops.convert_to_numpy(w), "float32") for w in weights)
-        return all(np.isfinite(value).all() for value in values)
+    def _as_json(self, history: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        entries = {name: plain(values) for name, values in history.items()}
+        foreign = [name for name, values in entries.items() if not fits_json(values)]
+        if foreign and not self._warned_of_history:
+            self._warned_of_history = True
+            warnings.warn(
+                f"The logs {foreign} are no numbers: a backup cannot hold them, and "
+                "they will be missing from the history after a restart.",
+                stacklevel=2,
+            )
+        return {n: values for n, values in entries.items() if n not in foreign}
+
+    def _check_weights_are_finite(self) -> bool:
+        """Whether they are; if not, warns once, and the last good backup is kept."""
+        variables = [*self.model.weights]
+        if self.model.optimizer is not None:
+            variables += self.model.optimizer.variables
+        finite = all(
+            np.isfinite(np.asarray(keras.ops.convert_to_numpy(v), "float32")).all()
+            for v in variables
+            if keras.backend.is_float_dtype(v.dtype)
+        )
+        if not finite and not self._keep:
+            self._keep = True
+            warnings.warn(self._message_of_bad_weights(), stacklevel=2)
+        return finite
 
     def _message_of_bad_weights(self) -> str:
         kept = f"the last good backup, in {str(self.backup_dir)!r}, is kept"
@@ -250,6 +314,17 @@ class BackupAndRestore(keras.callbacks.Callback):
     def _writes(self) -> bool:
         """Whether this is the worker that writes."""
         return workers.worker_number(self.model.distribute_strategy) == 0
+
+    def _check_callbacks(self) -> None:
+        for callback in self._beside():
+            if getattr(callback, "swap_on_epoch", False) and isinstance(
+                callback, keras.callbacks.SwapEMAWeights
+            ):
+                raise ValueError(
+                    "BackupAndRestore cannot go beside keras.callbacks.SwapEMAWeights("
+                    "swap_on_epoch=True): the averages would be backed up in the place "
+                    "of the weights. Use keras_free_adv.AveragedWeights."
+                )
 
     def _check_all_see(self, backup: int) -> None:
         workers.require_same(
@@ -327,8 +402,20 @@ class BackupAndRestore(keras.callbacks.Callback):
 
 def _identity(model: keras.Model) -> dict[str, Any]:
     """What tells a model's backup from those of others, as JSON has it."""
+    optimizer = model.optimizer
+    inner = getattr(optimizer, "inner_optimizer", None)  # of a LossScaleOptimizer
+    optimizers = [type(one).__name__ for one in (optimizer, inner) if one]
     return {
         "class": type(model).__name__,
-        "optimizer": type(model.optimizer).__name__,
+        "optimizer": " of ".join(optimizers),
         "shapes of weights": [list(weight.shape) for weight in model.weights],
+        "states": _described(model.non_trainable_variables),
     }
+
+
+def _described(variables: list[Any]) -> list[list[Any]]:
+    """Names and shapes, without the numbers that Keras gives to namesakes."""
+    return [
+        [re.sub(r"_\d+(?=/|$)", "", variable.path), list(variable.shape)]
+        for variable in variables
+    ]

@@ -1,6 +1,7 @@
 """Backups of a training, as folders: each is whole, or is not there."""
 
 import contextlib
+import hashlib
 import json
 import re
 import tempfile
@@ -14,7 +15,7 @@ import numpy as np
 from keras_free_adv import files
 
 WEIGHTS, ARRAYS, METADATA = "model.weights.h5", "arrays.npz", "metadata.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _NAME = re.compile(r"backup-(\d+)")
 
@@ -61,18 +62,20 @@ class Backups:
         """
         path = self._path(self.latest) / METADATA
         try:
-            metadata = json.loads(path.read_text())
-            version = metadata.pop("schema_version")
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            stored = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
             raise self._damaged(f"{METADATA} cannot be read: {error}") from error
-        if version != SCHEMA_VERSION:
+        version = stored.get("schema_version") if isinstance(stored, dict) else None
+        if isinstance(stored, dict) and version != SCHEMA_VERSION:
             raise ValueError(
                 f"Argument `backup_dir`: {str(path.parent)!r} was written by another "
                 f"release of keras_free_adv: its format is {version}, and this one "
                 f"reads {SCHEMA_VERSION}. Go on with that release, or remove the "
                 "folder to start anew."
             )
-        return metadata
+        if version is None or stored.get("checksum") != _checksum(stored.get("backup")):
+            raise self._damaged(f"{METADATA} is not what was written")
+        return stored["backup"]
 
     def read(self) -> Backup:
         """The last backup.
@@ -115,9 +118,13 @@ class Backups:
                 **metadata,
                 "checksums": checksums,
                 "dtypes": {n: a.dtype.name for n, a in foreign.items()},
-                "schema_version": SCHEMA_VERSION,
             }
-            (folder / METADATA).write_text(json.dumps(said))
+            stored = {
+                "schema_version": SCHEMA_VERSION,
+                "checksum": _checksum(said),
+                "backup": said,
+            }
+            (folder / METADATA).write_text(json.dumps(stored))
         self._remove(before)
 
     def delete(self) -> None:
@@ -126,6 +133,15 @@ class Backups:
         self.discard_leftovers()
         with contextlib.suppress(OSError):  # it is not there, or not empty
             self.folder.rmdir()
+
+    def prepare(self) -> None:
+        """Makes room for the first backup.
+
+        Raises:
+            OSError: there can be none here.
+        """
+        self.discard_leftovers()
+        files.check_room(self._path("*"))
 
     def discard_leftovers(self) -> None:
         """Removes what a kill left half written or half removed."""
@@ -151,6 +167,11 @@ class Backups:
             f"damaged: {reason}. Put a copy of it back, or remove the folder to start "
             "anew."
         )
+
+
+def _checksum(said: Any) -> str:
+    text = json.dumps(said, sort_keys=True)
+    return hashlib.blake2b(text.encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -114,8 +114,7 @@ class CollapseGuard(keras.callbacks.Callback):
 
     def _begin(self) -> None:
         # `best`, `best_epoch`, `best_weights` and `wait` are called as in Keras'
-        # EarlyStopping: by these names BackupAndRestore keeps them. A run that goes
-        # on from the backup of a collapsed epoch is checked once more.
+        # EarlyStopping: by these names BackupAndRestore keeps them.
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.best_weights: list[np.ndarray] | None = None

@@ -11,13 +11,14 @@ _LEARNED = (
     "best",
     "best_epoch",
     "best_weights",
+    "collapsed_epoch",
     "cooldown_counter",
     "epochs_since_last_save",
     "last_accuracy",
     "stopped_epoch",
     "wait",
 )
-_ARRAYS = "keras_free_adv: arrays"
+_ARRAY, _ARRAYS = "keras_free_adv: array", "keras_free_adv: arrays"
 
 
 def learned(
@@ -32,11 +33,14 @@ def learned(
             if not hasattr(callback, name):
                 continue
             value = getattr(callback, name)
-            if isinstance(value, list) and all(map(_is_array, value)):
+            if isinstance(value, np.ndarray):
+                arrays[f"{position}.{name}"] = value
+                values[name] = {_ARRAY: True}
+            elif isinstance(value, list) and all(map(_is_array, value)):
                 for number, array in enumerate(value):
                     arrays[f"{position}.{name}.{number}"] = np.asarray(array)
                 values[name] = {_ARRAYS: len(value)}
-            elif _fits_json(plain(value)):
+            elif fits_json(plain(value)):
                 values[name] = plain(value)
         states.append({"class": type(callback).__name__, "values": values})
     return states, arrays
@@ -52,7 +56,9 @@ def restore_learned(
         if type(callback).__name__ != state["class"]:
             continue  # the list of callbacks was changed
         for name, value in state["values"].items():
-            if isinstance(value, dict) and _ARRAYS in value:
+            if isinstance(value, dict) and _ARRAY in value:
+                value = arrays[f"{position}.{name}"]
+            elif isinstance(value, dict) and _ARRAYS in value:
                 value = [
                     arrays[f"{position}.{name}.{number}"]
                     for number in range(value[_ARRAYS])
@@ -61,20 +67,24 @@ def restore_learned(
 
 
 def plain(value: Any) -> Any:
-    """Turns NumPy scalars and arrays in `value` into what JSON holds exactly."""
+    """Turns arrays and tensors in `value` into what JSON holds exactly."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    return value.item() if hasattr(value, "item") else value
+    if keras.ops.is_tensor(value):
+        value = keras.ops.convert_to_numpy(value)
+    return value.tolist() if _is_array(value) else value
+
+
+def fits_json(value: Any) -> bool:
+    """Whether it is a plain value; another library's callback may hold anything."""
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and fits_json(v) for k, v in value.items())
+    if isinstance(value, list):
+        return all(map(fits_json, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, np.generic))
-
-
-def _fits_json(value: Any) -> bool:
-    """Whether it is a plain value; another library's callback may hold anything."""
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and _fits_json(v) for k, v in value.items())
-    return value is None or isinstance(value, (bool, int, float, str))

@@ -70,14 +70,18 @@ class LiveDataset:
     def _go_to(self, dataset: tf.data.Dataset, first: int) -> None:
         """Makes minibatch `first` the next one."""
         known = self._count > 0
-        number, within = divmod(first, self._count) if known else (0, first)
+        number, within = divmod(first, self._count) if known else (0, 0)
         behind = first - self._next
         if behind < 0 or number >= self._passes_begun:
             # A shuffle draws from its seed each time that it is begun: when as many
             # passes were begun as without the interruption, the order is the same.
             for _ in range(number - self._passes_begun):
                 iter(dataset)
-            self._iterator = iter(dataset.skip(within).concatenate(dataset.repeat()))
+            if known:
+                rest = dataset.skip(within).concatenate(dataset.repeat())
+            else:  # where a pass ends is only known when it is read
+                rest = dataset.repeat().skip(first)
+            self._iterator = iter(rest)
             self._passes_begun = number + 1
         else:
             collections.deque(itertools.islice(self._iterator, behind), maxlen=0)

@@ -319,6 +319,7 @@ class AdversarialModel(WrappedModel):
         self._require_compiled("train_on_batch")
         sample = minibatches.as_arrays((x, y))
         self._check_data(sample)
+        self._check_weights(sample, sample_weight)
         self._build_for(sample)
         self._prepare(sample, rows=len(tree.flatten(sample)[0]))
         return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
@@ -344,6 +345,17 @@ class AdversarialModel(WrappedModel):
         check_finite("y", y)
         check_labels(y, self.model, self.loss)
         check_finite("sample_weight", sample[2:])
+
+    def _check_weights(self, sample: tuple[Any, ...], sample_weight: Any) -> None:
+        weights = minibatches.as_arrays(sample_weight)
+        check_finite("sample_weight", weights)
+        examples = len(tree.flatten(sample)[0])
+        for one in tree.flatten(weights):
+            if one is not None and np.shape(one)[:1] != (examples,):
+                raise ValueError(
+                    "Argument `sample_weight` must have a weight for each example. "
+                    f"Received: shape {np.shape(one)} for {examples} examples."
+                )
 
     def build_metrics(self) -> None:
         """Builds the metrics before the first update, for a backup to be restored."""

@@ -98,7 +98,8 @@ def check_finite(name: str, values: Any) -> None:
     for array in tree.flatten(values):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             continue
-        bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+        inner = tuple(range(1, array.ndim))
+        bad = np.flatnonzero(~np.isfinite(np.atleast_1d(array)).all(axis=inner))
         if bad.size:
             raise ValueError(
                 f"Argument `{name}` must be finite. Received NaN or infinite values for"

@@ -23,9 +23,6 @@ class NotFiniteWarner(keras.callbacks.Callback):
         count: minibatches in one pass, or None if that is unknown.
     """
 
-    # It only reads: Keras need not wait for it.
-    async_safe = True
-
     def __init__(
         self, place: Place, bad: BadMinibatches, replays: int, count: int | None
     ) -> None:
@@ -65,12 +62,15 @@ class NotFiniteWarner(keras.callbacks.Callback):
 
     def _which(self, number: int) -> str:
         if self._count is None:
-            return f"minibatch {number}"
-        return f"minibatch {self._within_pass(number)} of pass {number // self._count}"
+            return f"minibatch {number} (counted from 0)"
+        of_pass = (
+            f"minibatch {self._within_pass(number)} of pass {number // self._count}"
+        )
+        return f"{of_pass} (both counted from 0)"
 
     def _message_of_data(self, number: int, what: str) -> str:
         return (
-            f"{self._which(number).capitalize()} (both counted from 0) is not finite: "
+            f"{self._which(number).capitalize()} is not finite: "
             f"{what}. delta does not move on it, but the weights may become NaN. Find "
             "the values with np.isfinite, and mend the data; "
             "keras.callbacks.TerminateOnNaN stops training at such a loss."
@@ -82,8 +82,8 @@ class NotFiniteWarner(keras.callbacks.Callback):
             update = f"one of the updates {begin} to {end}"
         return (
             f"The loss is {loss} from {update} on, replay {end % self._replays} of "
-            f"{self._replays} of {self._which(end // self._replays)} (all counted from "
-            "0), though images and labels are finite: the weights have run away, or "
-            "the loss is not defined there. Lower the learning rate, or clip the "
-            "gradients (clipnorm); keras.callbacks.TerminateOnNaN stops training."
+            f"{self._replays} of {self._which(end // self._replays)}, though images and"
+            " labels are finite: the weights have run away, or the loss is not defined "
+            "there. Lower the learning rate, or clip the gradients (clipnorm); "
+            "keras.callbacks.TerminateOnNaN stops training."
         )

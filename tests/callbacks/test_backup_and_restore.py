@@ -1,10 +1,12 @@
 import contextlib
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import keras
 import numpy as np
@@ -327,7 +329,17 @@ def flip(path):
 
 
 def of_the_future(path):
-    path.write_text(path.read_text().replace('version": 1', 'version": 99'))
+    path.write_text(path.read_text().replace('version": 2', 'version": 99'))
+
+
+def of_the_past(path):
+    path.write_text(json.dumps({"epoch": 1, "batch": 0}))
+
+
+def with_another_epoch(path):
+    text = path.read_text()
+    assert '"epoch": 1' in text
+    path.write_text(text.replace('"epoch": 1', '"epoch": 0'))
 
 
 @pytest.mark.parametrize(
@@ -340,7 +352,10 @@ def of_the_future(path):
         ("arrays.npz", flip, "damaged: arrays.npz is not what was written"),
         ("metadata.json", cut, "damaged: metadata.json cannot be read"),
         ("metadata.json", lambda path: path.unlink(), "metadata.json cannot be read"),
-        ("metadata.json", of_the_future, "its format is 99, and this one reads 1"),
+        ("metadata.json", of_the_future, "its format is 99, and this one reads 2"),
+        ("metadata.json", of_the_past, "written by another release.*None"),
+        ("metadata.json", with_another_epoch, "metadata.json is not what was written"),
+        ("metadata.json", lambda path: path.write_text("[1]"), "is not what was wri"),
     ],
 )
 def test_a_damaged_backup_is_refused_and_kept(tmp_path, name, harm, message):
@@ -481,3 +496,221 @@ def test_backups_can_be_kept(tmp_path):
     model.fit(images, labels, epochs=2, callbacks=[backup], verbose=0)
     assert backup.epoch == 2
     assert len(list((tmp_path / "b").iterdir())) == 1
+
+
+class Ends(keras.callbacks.Callback):
+    """Ends the program, as a kill would, at an update or after an epoch's backup."""
+
+    def __init__(self, update=None, epoch=None):
+        super().__init__()
+        self.update, self.epoch, self.seen = update, epoch, 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.seen == self.update:
+            raise KeyboardInterrupt
+        self.seen += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def free_model(layers=(), metrics=("accuracy",), optimizer="sgd"):
+    network = keras.Sequential([*small_network().layers, *layers])
+    network.build((None, 6, 6, 1))
+    model = FreeAdversarialModel(network, 0.1, replays=1)
+    model.compile(optimizer, from_logits(), metrics=list(metrics))
+    return model
+
+
+@pytest.mark.parametrize("freq", ["epoch", 7])
+def test_the_last_good_backup_is_kept_when_the_weights_end_as_nan(tmp_path, freq):
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.params["epochs"] and self.model._place.update == 9:
+                self.model.model.layers[-1].bias.assign([np.nan] * 3)
+
+    images, labels = small_images(64)
+    backup = BackupAndRestore(tmp_path / "b", save_freq=freq)
+    callbacks = [Poison(), keras.callbacks.TerminateOnNaN(), backup]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        free_model().fit(
+            images, labels, batch_size=8, epochs=4, callbacks=callbacks, verbose=0
+        )
+    again = free_model()
+    callbacks = [BackupAndRestore(tmp_path / "b", save_freq=freq), Ends(update=7)]
+    assert callbacks[0].epoch == (1 if freq == "epoch" else 0)
+    with pytest.raises(KeyboardInterrupt):
+        again.fit(
+            images, labels, batch_size=8, epochs=4, callbacks=callbacks, verbose=0
+        )
+    assert all(np.isfinite(weight).all() for weight in again.get_weights())
+
+
+def test_statistics_that_are_not_finite_are_not_backed_up(tmp_path):
+    """Of batch norm; the weights are finite, as a loss scale keeps them."""
+    network = keras.Sequential(
+        [keras.Input((6, 6, 1)), keras.layers.BatchNormalization()]
+        + [keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    network.compile("sgd", from_logits())
+
+    class Poison(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.layers[0].moving_mean.assign([np.nan])
+
+    images, labels = small_images(16)
+    backup = BackupAndRestore(tmp_path)
+    with pytest.warns(UserWarning, match="not finite.*not backed up.*is kept"):
+        network.fit(images, labels, epochs=3, callbacks=[Poison(), backup], verbose=0)
+    assert BackupAndRestore(tmp_path).epoch == 1
+
+
+def test_a_training_that_a_callback_had_stopped_does_not_go_on(tmp_path):
+    images, labels = small_images(16)
+
+    def fit(*more):
+        model = small_network()
+        model.compile("sgd", from_logits())
+        stopping = keras.callbacks.EarlyStopping("loss", patience=1, mode="max")
+        backup = BackupAndRestore(tmp_path / "b")
+        callbacks = [stopping, backup, *more]
+        history = model.fit(images, labels, epochs=8, callbacks=callbacks, verbose=0)
+        return history.epoch, history.history
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Ends(epoch=1))  # the second, at which the loss has fallen once
+    epochs, history = fit()
+    assert epochs == [0, 1]
+    assert len(history["loss"]) == 2
+
+
+def test_one_that_was_stopped_within_an_epoch_stops_there_again(tmp_path):
+    class StopsAt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model._place.update == 6:
+                self.model.stop_training = True
+
+    images, labels = small_images(64)
+
+    def fit(*callbacks):
+        keras.utils.set_random_seed(0)
+        model = free_model()
+        model.fit(
+            images, labels, batch_size=8, epochs=3, callbacks=callbacks, verbose=0
+        )
+        return model
+
+    straight = fit(StopsAt())
+    backup = BackupAndRestore(tmp_path / "b", save_freq=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(StopsAt(), backup, Ends(epoch=0))
+    # Without the callback: it is the backup that knows.
+    again = fit(BackupAndRestore(tmp_path / "b", save_freq=2))
+    assert again._place.update == straight._place.update == 6
+    for one, other in zip(again.get_weights(), straight.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_files_of_a_model_checkpoint_are_those_of_a_straight_run(tmp_path):
+    images, labels = small_images(64)
+
+    def fit(name, *more):
+        keras.utils.set_random_seed(0)
+        files = str(tmp_path / name / "{epoch}-{batch}.weights.h5")
+        checkpoint = keras.callbacks.ModelCheckpoint(
+            files, save_freq=3, save_weights_only=True
+        )
+        backup = BackupAndRestore(tmp_path / f"{name}-backup", save_freq=2)
+        callbacks = [checkpoint, backup, *more]
+        free_model().fit(
+            images, labels, batch_size=8, epochs=2, callbacks=callbacks, verbose=0
+        )
+
+    fit("straight")
+    with pytest.raises(KeyboardInterrupt):
+        fit("killed", Ends(update=7))
+    fit("killed")
+    names = sorted(path.name for path in (tmp_path / "straight").iterdir())
+    assert len(names) == 5
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == names
+    for name in names:
+        models = []
+        for run_name in ("straight", "killed"):
+            models.append(free_model())
+            models[-1].load_weights(tmp_path / run_name / name)
+        one, other = (model.get_weights() for model in models)
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("layers", "metrics", "message"),
+    [
+        ([keras.layers.Dropout(0.1)], ["accuracy"], "its states: .*seed_generator"),
+        ([], [], "its metrics: .*accuracy"),
+        ([], [keras.metrics.SparseTopKCategoricalAccuracy(2)], "its metrics: .*acc"),
+    ],
+)
+def test_a_backup_of_other_random_layers_or_metrics_is_refused(
+    tmp_path, layers, metrics, message
+):
+    images, labels = small_images(64)
+    settings = {"batch_size": 8, "epochs": 2, "verbose": 0}
+    backup = BackupAndRestore(tmp_path, save_freq=2)
+    first = free_model(layers)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(images, labels, callbacks=[backup, Ends(update=5)], **settings)
+    other = free_model(metrics=metrics)
+    backup = BackupAndRestore(tmp_path, save_freq=2)
+    with pytest.raises(ValueError, match=message):
+        other.fit(images, labels, callbacks=[backup], **settings)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup-2"]
+
+
+def test_logs_and_callbacks_may_hold_arrays(tmp_path):
+    class Rows(keras.callbacks.Callback):
+        best = None
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.best = np.array([epoch, 0.5])
+            logs["row"] = np.arange(2.0)
+            logs["tensor"] = keras.ops.convert_to_tensor(1.5)
+            logs["object"] = {"a set"}
+
+    images, labels = small_images(16)
+
+    def fit(rows, *more):
+        model = small_network()
+        model.compile("sgd", from_logits())
+        callbacks = [rows, BackupAndRestore(tmp_path / "b"), *more]
+        return model.fit(images, labels, epochs=3, callbacks=callbacks, verbose=0)
+
+    with (
+        pytest.warns(UserWarning, match=r"logs \['object'\] are no numbers"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        fit(Rows(), Ends(epoch=2))
+    rows = Rows()
+    history = fit(rows).history
+    np.testing.assert_array_equal(rows.best, [2, 0.5])
+    assert history["row"] == [[0.0, 1.0]] * 3
+    assert history["tensor"] == [1.5] * 3
+
+
+def test_what_cannot_be_backed_up_is_refused_at_once(tmp_path):
+    images, labels = small_images(16)
+    model = small_network()
+    model.compile(keras.optimizers.SGD(use_ema=True), from_logits())
+    swapping = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    callbacks = [swapping, BackupAndRestore(tmp_path / "b")]
+    with pytest.raises(ValueError, match="Use keras_free_adv.AveragedWeights"):
+        model.fit(images, labels, callbacks=callbacks, verbose=0)
+    (tmp_path / "file").write_text("")
+    seen = Ends()
+    callbacks = [BackupAndRestore(tmp_path / "file" / "b"), seen]
+    with pytest.raises(OSError, match="could not be written: Not a directory"):
+        model.fit(images, labels, callbacks=callbacks, verbose=0)
+    assert seen.seen == 0

@@ -328,15 +328,18 @@ def test_what_it_knows_survives_a_backup(tmp_path, patience, stopped_before):
     assert_same(model.get_weights(), straight.get_weights())
 
 
-def test_a_backup_of_the_collapsed_epoch_is_checked_once_more(tmp_path):
+def test_a_run_killed_after_the_backup_of_the_collapsed_epoch_has_ended(tmp_path):
     shares = [0.9, 0.1, 0.1, 0.1]
     backup = BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
     with pytest.warns(UserWarning, match="0.00% after epoch 2"):
-        _, script, _ = train(shares, toy_guard(), backup)
-    with pytest.warns(UserWarning, match="0.00% after epoch 3"):
-        model, _, history = train(shares, toy_guard(), backup)
-    assert history[KEY] == shares[:3]
+        straight, script, _ = train(shares, toy_guard(), backup)
+    again = BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+    guard = toy_guard()
+    model, _, history = train(shares, guard, again)
+    assert history[KEY] == shares[:2]
+    assert guard.collapsed_epoch == 1
     assert_same(model.get_weights(), script.weights[0])
+    assert_same(model.get_weights(), straight.get_weights())
 
 
 def test_an_error_of_the_evaluation_is_not_hidden():
