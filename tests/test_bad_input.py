@@ -27,6 +27,8 @@ from keras_free_adv import (
     SquareAttack,
     datasets,
     evaluate_robustness,
+    export_for_litert,
+    export_for_serving,
     paper_attacks,
     replay,
     zoo,
@@ -68,6 +70,10 @@ def compiled(model=None, loss=None, **kwargs):
     model = model or wrapped(replays=1)
     model.compile("sgd", loss or from_logits(), **kwargs)
     return model
+
+
+def vectors():
+    return keras.Sequential([keras.Input((5,)), layers.Dense(3)])
 
 
 def one_batch(**kwargs):
@@ -237,6 +243,63 @@ MISTAKES = {
     "a set as value_range": (
         lambda: PGDAttack(0.1, value_range={0, 1}),
         r"`value_range`.*pair.*\{0, 1\}",
+    ),
+    # Exports; the folder is never made.
+    "export of no model": (
+        lambda: export_for_serving("model.keras", "never"),
+        "`model`.*keras.Model.*'model.keras'.*str",
+    ),
+    "export of vectors": (
+        lambda: export_for_serving(vectors(), "never"),
+        r"`model`.*\(batch, height, width, channels\).*\(None, 5\)",
+    ),
+    "export to a number": (
+        lambda: export_for_serving(small_network(), 3),
+        "`path`.*path=3",
+    ),
+    "export of version 0": (
+        lambda: export_for_serving(small_network(), "never", version=0),
+        "`version`.*1 or more.*version=0",
+    ),
+    "export with too few names": (
+        lambda: export_for_serving(small_network(), "never", class_names=["a", "b"]),
+        "`class_names`.*3 strings.*'b'",
+    ),
+    "export with one text as names": (
+        lambda: export_for_serving(small_network(), "never", class_names="abc"),
+        "`class_names`.*3 strings.*'abc'",
+    ),
+    "export with numbers as names": (
+        lambda: export_for_serving(small_network(), "never", class_names=[1, 2, 3]),
+        "`class_names`.*3 strings",
+    ),
+    "export for another image size": (
+        lambda: export_for_serving(small_network(), "never", image_size=7),
+        r"`image_size`.*image_size=7.*\(6, 6, 1\)",
+    ),
+    "export with another pixel range": (
+        lambda: export_for_serving(wrapped(), "never", value_range=(0, 255)),
+        r"`value_range`.*trained with.*\(0, 255\)",
+    ),
+    "export with a file name as report": (
+        lambda: export_for_serving(small_network(), "never", report="report.json"),
+        "`report`.*from_json.*str",
+    ),
+    "export with a list as recipe": (
+        lambda: export_for_serving(small_network(), "never", recipe=["free"]),
+        "`recipe`.*dict.*'free'",
+    ),
+    "export with objects in the recipe": (
+        lambda: export_for_serving(small_network(), "never", recipe={"a": {1}}),
+        "`recipe`.*JSON.*set",
+    ),
+    "export with from_logits text": (
+        lambda: export_for_serving(small_network(), "never", from_logits="yes"),
+        "`from_logits`.*'yes'",
+    ),
+    "litert export with another ending": (
+        lambda: export_for_litert(small_network(), "never/model.keras"),
+        "`path`.*'.tflite'.*model.keras",
     ),
     "0-255 images": (
         lambda: fit(IMAGES * 255),
