@@ -363,3 +363,32 @@ def test_the_kubernetes_job_starts_each_worker_with_its_number(tmp_path):
     hosts = [f"free-adversarial-{i}.free-workers" for i in range(4)]
     assert json.loads(given) == config(3, hosts)
     assert "--strategy=multi_worker" in command
+
+
+def test_a_run_is_exported_with_all_that_is_known_of_it(tmp_path, short_run):
+    shutil.copytree(short_run, tmp_path / "run")
+    run("evaluate.py", f"--model={tmp_path / 'run'}", "--attacks=fgsm", "--examples=50")
+    flags = [
+        f"--model={tmp_path / 'run'}",
+        f"--output={tmp_path / 'served' / 'digits'}",
+    ]
+    said = run("export.py", *flags)
+    path = tmp_path / "served" / "digits" / "1"
+    assert f"Published: {path}" in said
+    assert f"-v {path.parent}:/models/digits -e MODEL_NAME=digits" in said
+    assets = {p.name: p.read_text() for p in (path / "assets").iterdir()}
+    assert assets["class_names.txt"].split() == [str(digit) for digit in range(10)]
+    assert json.loads(assets["recipe.json"])["name"] == "digits_natural"
+    assert "fgsm" in json.loads(assets["robustness_report.json"])["accuracy"]
+    assert "Published" in run("export.py", *flags)
+    assert sorted(p.name for p in path.parent.iterdir()) == ["1", "2"]
+    # A report of another model.
+    other = tmp_path / "other.json"
+    report = json.loads(assets["robustness_report.json"])
+    report["settings"]["model_checksum"] = "0" * 16
+    other.write_text(json.dumps(report))
+    said = fails("export.py", *flags, f"--report={other}")
+    assert "must be of the model that is exported" in said
+    flags[1] = f"--output={tmp_path / 'digits.tflite'}"
+    assert "Written" in run("export.py", *flags)
+    assert (tmp_path / "digits.tflite").stat().st_size > 10_000

@@ -74,7 +74,8 @@ def load(
     Returns:
         A `tf.data.Dataset` of one pass: images `[B, height, width, channels]`,
         float32 in [0, 1], and labels `[B]`, int64 (or `[B, classes]`, float32). Its
-        attribute `classes` is the number of classes, and `class_names` has their names.
+        attributes say what `export_for_serving` asks for: `classes`, their number;
+        `class_names`; and `image_size`, None for a set whose images all have one size.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or the set is none of images of a
@@ -116,12 +117,14 @@ def load(
     encoded = _encoded(
         source, batch_size, drop_remainder, seed if split.startswith("train") else None
     )
+    if varies and image_size is None:
+        image_size = IMAGE_SIZE
     decoded = _decoding(
         source,
         batch_size=batch_size,
         augment=augment,
         seed=seed,
-        image_size=(image_size or IMAGE_SIZE) if varies else None,
+        image_size=image_size,
         one_hot=one_hot,
     )
 
@@ -131,6 +134,7 @@ def load(
     dataset = _reshuffled_each_iteration(one_pass, count)
     dataset.classes = source.classes
     dataset.class_names = source.class_names
+    dataset.image_size = image_size
     return dataset
 
 
