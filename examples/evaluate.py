@@ -98,22 +98,6 @@ def chosen_attacks(epsilon: float, norm: str, table: str) -> list[Any]:
     return list(found.values())
 
 
-def number(name: str, value: Any) -> float:
-    """A number above zero, given as 0.03 or 8/255."""
-    found = runs.value_of(str(value))
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or found <= 0:
-        raise app.UsageError(f"--{name} must be a number above 0. Received: {value}.")
-    return float(found)
-
-
-def setting(name: str, of_recipe: Any) -> Any:
-    """A flag's value, or the recipe's, or an error that names the flag."""
-    value = FLAGS[name].value
-    if value is None and of_recipe is None:
-        raise app.UsageError(f"--{name} is needed for a model that is not a run.")
-    return of_recipe if value is None else value
-
-
 def report_path(path: Path, recipe: Recipe | None) -> Path:
     """Named by all that is not the run's own setting."""
     own = ["epsilon", "norm", "dataset", "split", "image_size"]
@@ -143,12 +127,12 @@ def main(argv: list[str]) -> None:
         path, recipe = path / runs.MODEL, runs.recipe_of(path)
     if not path.exists():
         raise app.UsageError(f"--model: there is no {path}.")
-    epsilon = number("epsilon", setting("epsilon", recipe and recipe.epsilon))
-    norm = setting("norm", recipe.norm if recipe else "linf")
+    epsilon = runs.number("epsilon", runs.setting("epsilon", recipe and recipe.epsilon))
+    norm = runs.setting("norm", recipe.norm if recipe else "linf")
     attacks = chosen_attacks(epsilon, norm, recipe.attacks if recipe else "cifar10")
     test = datasets.load(
-        setting("dataset", recipe and recipe.dataset),
-        split=setting("split", recipe.test_split if recipe else "test"),
+        runs.setting("dataset", recipe and recipe.dataset),
+        split=runs.setting("split", recipe.test_split if recipe else "test"),
         batch_size=FLAGS.batch_size,
         image_size=FLAGS.image_size,
         data_dir=FLAGS.data_dir,

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import app
+from absl import app, flags
 
 import keras_free_adv
 from keras_free_adv import files, recipes
@@ -39,6 +39,22 @@ def value_of(text: str) -> Any:
         return json.loads(text)
     except (ValueError, ZeroDivisionError):
         return text
+
+
+def number(name: str, value: Any) -> float:
+    """A number above zero, given as 0.03 or 8/255."""
+    found = value_of(str(value))
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or found <= 0:
+        raise app.UsageError(f"--{name} must be a number above 0. Received: {value}.")
+    return float(found)
+
+
+def setting(name: str, of_recipe: Any) -> Any:
+    """A flag's value, or the recipe's, or an error that names the flag."""
+    value = flags.FLAGS[name].value
+    if value is None and of_recipe is None:
+        raise app.UsageError(f"--{name} is needed for a model that is not a run.")
+    return of_recipe if value is None else value
 
 
 def environment() -> dict[str, Any]:
