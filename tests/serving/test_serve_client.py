@@ -5,7 +5,9 @@ KERAS_FREE_ADV_TF_SERVING, as HOST:GRPC_PORT:REST_PORT, and the folder that it p
 versions of a model called "robust" in KERAS_FREE_ADV_TF_SERVING_FOLDER.
 """
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -171,6 +173,31 @@ def test_the_command_tells_classes_and_refuses_what_is_no_image(model, ports, tm
     assert ended.returncode == 1
     assert "Nobody answers" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_curl_of_the_docs_answers(digits, tmp_path):
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl on the PATH")
+    page = (EXAMPLES.parent / "docs" / "serving.md").read_text()
+    (command,) = re.findall(r"```sh\n(curl .*?)```", page, re.S)
+    image = next(iter(datasets.load("digits", split="test", batch_size=1)))[0][0]
+    pixels = np.round(image * 255).astype("uint8")
+    (tmp_path / "digit.png").write_bytes(encoded(pixels, "PNG"))
+    model = keras.models.load_model(digits)
+    artifact = Path(export_for_serving(model, tmp_path / "digits"))
+    served = stand_in_server.Served(artifact, "digits")
+    with stand_in_server.running(served) as ports:
+        ended = subprocess.run(
+            ["bash", "-c", command.replace("8501", str(ports["rest"]))],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=True,
+        )
+    answers = json.loads(ended.stdout)["outputs"]
+    expected = probabilities(model, pixels[None] / np.float32(255))
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
+    assert answers["class_names"][0][0] == str(expected.argmax())
 
 
 @pytest.fixture(scope="module")
