@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_free_adv import (
     FreeAdversarialModel,
@@ -12,6 +13,7 @@ from keras_free_adv import (
     PGDAttack,
     TRADESModel,
     evaluate_robustness,
+    export_for_serving,
 )
 from tests.conftest import from_logits, small_images
 
@@ -68,7 +70,7 @@ def keras_application():
 @pytest.mark.parametrize(
     "make", [keras_cv_classifier, keras_hub_classifier, keras_application]
 )
-def test_a_classifier_is_trained_attacked_saved_and_loaded(make, tmp_path):
+def test_a_classifier_is_trained_attacked_saved_loaded_and_exported(make, tmp_path):
     network = make()
     images, labels = small_images(32, (32, 32, 3))
     model = FreeAdversarialModel(network, 0.05, replays=2)
@@ -86,6 +88,10 @@ def test_a_classifier_is_trained_attacked_saved_and_loaded(make, tmp_path):
             network, (images, labels), PGDAttack(0.05, steps=3, seed=0), verbose=0
         )
     assert report.threat_models["pgd3"]["logits"] == "softmax_input"
+    path = export_for_serving(loaded, tmp_path / "served")
+    served = tf.saved_model.load(path).signatures["serving_default"]
+    found = served(images=tf.constant(images))["probabilities"]
+    np.testing.assert_allclose(found, network.predict(images, verbose=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
