@@ -83,7 +83,13 @@ def _check_equal(
     with_what: str,
 ) -> None:
     probabilities = found["probabilities"].numpy()
-    apart = np.abs(probabilities - expected["probabilities"].numpy()).max()
+    wanted = expected["probabilities"].numpy()
+    if not np.isfinite(wanted).all():
+        raise ExportDisagreesError(
+            "The model itself answers NaN: nothing was published. Are its weights "
+            "finite? Export the last good ones."
+        )
+    apart = np.abs(probabilities - wanted).max()
     if not apart <= tolerance:  # NaN too
         raise ExportDisagreesError(
             f"The signature {signature!r} of the exported artifact answers other "

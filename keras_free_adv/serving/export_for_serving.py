@@ -104,7 +104,7 @@ def export_for_serving(
     plain_recipe = asset_files.check_recipe(recipe)
     report = asset_files.check_report(report, served.network)
     parent = _checked_path(path, version)
-    _check_one_process(model)
+    _check_strategy(model)
     texts = asset_files.asset_files(served, model, plain_recipe, report, _versions())
 
     def write(folder: Path) -> None:
@@ -135,7 +135,12 @@ def _checked_path(path: Any, version: Any) -> Path:
     return Path(path)
 
 
-def _check_one_process(model: keras.Model) -> None:
+def _check_strategy(model: keras.Model) -> None:
+    if tf.distribute.has_strategy():
+        raise ValueError(
+            "Argument `model` must be exported outside of `strategy.scope()`. "
+            f"Received: a call within one of {tf.distribute.get_strategy()}."
+        )
     if workers.many_workers(getattr(model, "distribute_strategy", None)):
         raise ValueError(
             "Argument `model` must be of one process. Received: a model of a "

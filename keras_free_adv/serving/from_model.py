@@ -8,7 +8,10 @@ import numpy as np
 
 from keras_free_adv import logits, validation
 from keras_free_adv.datasets import decoding
-from keras_free_adv.serving.served_classifier import ServedClassifier
+from keras_free_adv.serving.served_classifier import (
+    ServedClassifier,
+    call_with_images,
+)
 from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.training.wrapped_model import WrappedModel
 
@@ -139,7 +142,7 @@ def served_classifier(
     size, margin = size_of_images(image_size, input_shape)
     random = np.random.default_rng(0)
     images = random.uniform(low, high, (2, *size, input_shape[-1])).astype("float32")
-    view = logits.logit_view(network, from_logits, images)
+    view = logits.logit_view(network, from_logits, images, call_with_images)
     return ServedClassifier(
         network=network,
         view=view,

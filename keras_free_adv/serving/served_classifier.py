@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops
+from keras import ops, tree
 
 from keras_free_adv import logits
 from keras_free_adv.logits import LogitView
@@ -14,6 +14,14 @@ from keras_free_adv.serving.request_checks import checked_files, checked_images
 
 # Classes that are named in an answer, the likeliest first.
 TOP = 5
+
+
+def call_with_images(network: keras.Model, images: Any) -> Any:
+    """A network's outputs; it may take its images in a dict or a list of one."""
+    declared = getattr(network, "input", None)
+    if isinstance(declared, (dict, list, tuple)):
+        images = tree.pack_sequence_as(declared, [images])
+    return logits.call_in_inference_mode(network, images)
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class ServedClassifier:
 
     def probabilities(self, images: Any) -> Any:
         """`[B, classes]`, float32; the network's own, if it returns such."""
-        outputs = logits.call_in_inference_mode(self.network, images)
+        outputs = call_with_images(self.network, images)
         if self.view.source == logits.LOGITS:
             return ops.softmax(self.view(outputs))
         probabilities = ops.cast(outputs, "float32")

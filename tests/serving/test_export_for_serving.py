@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_free_adv import (
     ExportDisagreesError,
+    FreeAdversarialModel,
     PGDAdversarialModel,
     PGDAttack,
     evaluate_robustness,
@@ -451,6 +452,33 @@ def test_what_cannot_be_served_is_not_published(layer, error, message, tmp_path)
     with pytest.raises(error, match=message):
         export_for_serving(network, tmp_path / "robust")
     assert [p for p in (tmp_path / "robust").iterdir()] == []
+
+
+def test_weights_that_are_not_finite_are_not_published(tmp_path):
+    network = colour_network()
+    network.layers[-1].bias.assign([np.nan] * CLASSES)
+    with pytest.raises(ExportDisagreesError, match="The model itself answers NaN"):
+        export_for_serving(network, tmp_path / "robust")
+    assert list((tmp_path / "robust").iterdir()) == []
+
+
+def test_a_model_that_takes_its_images_in_a_dict(tmp_path):
+    images = keras.Input(SHAPE, name="photo")
+    network = keras.Model({"photo": images}, colour_network()(images))
+    values = (colour_images(4)[0] / 255).astype("float32")
+    expected = probabilities(network, {"photo": values})
+    for model in (network, FreeAdversarialModel(network, 0.1, perturb="photo")):
+        served = signatures(published(model, tmp_path))["serving_default"]
+        found = served(images=tf.constant(values))["probabilities"]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_an_export_within_a_scope_is_refused(tmp_path):
+    with (
+        tf.distribute.OneDeviceStrategy("CPU:0").scope(),
+        pytest.raises(ValueError, match=r"outside of `strategy.scope\(\)`"),
+    ):
+        export_for_serving(colour_network(), tmp_path)
 
 
 def test_two_replicas(tmp_path):
