@@ -119,6 +119,7 @@ def load(path: Path) -> keras.Model:
 
 def main(argv: list[str]) -> None:
     """Attacks, prints and writes the report."""
+    runs.quiet()
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. See --help.")
     path = Path(FLAGS.model)

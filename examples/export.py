@@ -71,6 +71,7 @@ def data_settings(recipe: Recipe | None) -> dict[str, Any]:
 
 def main(argv: list[str]) -> None:
     """Exports, and says what to do next."""
+    runs.quiet()
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. See --help.")
     path = Path(FLAGS.model)

@@ -8,13 +8,18 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
 import keras_free_adv
 from keras_free_adv import files, recipes
 from keras_free_adv.recipes import Recipe
 
 SETTINGS, MODEL, HISTORY = "settings.json", "model.keras", "history.json"
+
+
+def quiet() -> None:
+    """Leaves warnings of TensorFlow and TFDS to be seen, and no more."""
+    logging.set_verbosity(logging.WARNING)
 
 
 def changed_recipe(name: str, changes: list[str]) -> Recipe:

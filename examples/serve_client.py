@@ -126,6 +126,7 @@ def pixel_range(model: object) -> tuple[float, float]:
 
 def main(argv: list[str]) -> None:
     """Asks, and prints the answers."""
+    runs.quiet()
     paths = argv[1:]
     if FLAGS.probe and FLAGS.keras_model is None:
         raise app.UsageError("--probe needs --keras_model, to compare with.")

@@ -211,6 +211,7 @@ def measure(recipe: Recipe, model: keras.Model, folder: Path) -> None:
 
 def main(argv: list[str]) -> None:
     """Trains, saves and measures."""
+    runs.quiet()
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. See --help.")
     if FLAGS.list:
