@@ -1,0 +1,40 @@
+"""The tutorials run from top to bottom, at a small size."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import said_by
+
+TUTORIALS = sorted((Path(__file__).parent.parent / "docs/tutorials").glob("*.py"))
+# What the full size is made small by; each has to be somewhere.
+SMALLER = {
+    "epochs=20": "epochs=2",
+    "UPDATES = 960": "UPDATES = 92",
+    "(1, 2, 4, 8)": "(1, 2)",
+    "EPOCHS = 30": "EPOCHS = 2",
+    "queries=300": "queries=10",
+    "max_examples=100": "max_examples=8",
+}
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_runs(path):
+    text = path.read_text()
+    for large, small in SMALLER.items():
+        text = text.replace(large, small)
+    quiet = "import warnings; warnings.filterwarnings('ignore', 'This run ends')\n"
+    # An accuracy after each of its trainings or attacks.
+    assert len(re.findall(r"\d\d?\.\d%", said_by(quiet + text))) >= 3
+
+
+def test_what_makes_them_small_is_in_them():
+    text = "".join(path.read_text() for path in TUTORIALS)
+    assert all(large in text for large in SMALLER)
+
+
+def test_links_of_the_tutorials_lead_somewhere():
+    for path in TUTORIALS:
+        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text().replace("\n#", "")):
+            assert link.startswith("https://") or (path.parent / link).exists(), link
