@@ -159,7 +159,7 @@ def _why_too_accurate(
 ) -> str | None:
     """What a ball so large holds, if accuracy is higher than that allows."""
     left = report.accuracy[attack.name] * report.examples
-    radius = _share_of_range(attack, probe)
+    radius = share_of_range(attack, probe.shape)
     # A ball over the whole range holds every image, of other classes too.
     if radius >= 1 - ROUNDING and probe.predicted_classes > 1 and left > 0:
         return (
@@ -221,12 +221,17 @@ def _settings(attack: Attack) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ("name", "seed")}
 
 
-def _share_of_range(attack: Attack, probe: Probe) -> float:
-    """Epsilon, as a share of the distance between the darkest and lightest image."""
+def share_of_range(attack: Attack, shape: tuple[int, ...]) -> float:
+    """Epsilon, as a share of the distance between the darkest and lightest image.
+
+    Args:
+        attack: the attack.
+        shape: of one image.
+    """
     low, high = attack.value_range
     far = high - low
     if attack.norm == "l2":
-        far *= math.sqrt(math.prod(probe.shape))
+        far *= math.sqrt(math.prod(shape))
     return attack.epsilon / far
 
 

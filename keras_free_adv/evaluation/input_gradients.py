@@ -1,4 +1,4 @@
-"""Whether a model's input gradients lead anywhere, in floating point."""
+"""A model's input gradients, and whether they lead anywhere, in floating point."""
 
 import weakref
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def saturated_and_flat(
         (the margin's is exactly zero or not finite, too); both `[B]`, bool.
     """
     of_loss, of_margin = (
-        _leads_somewhere(_gradient(model, view, loss, images, classes, graphs))
+        _leads_somewhere(input_gradients(model, view, loss, images, classes, graphs))
         for loss in (losses.cross_entropy, losses.margin)
     )
     margin = np.asarray(losses.margin(classes, logits))
@@ -55,7 +55,7 @@ def saturated_and_flat(
     return saturated, ~of_margin
 
 
-def _gradient(
+def input_gradients(
     model: keras.Model,
     view: LogitView,
     loss: Callable[[Any, Any], Any],
@@ -63,7 +63,20 @@ def _gradient(
     classes: np.ndarray,
     graphs: ModelCache,
 ) -> np.ndarray:
-    """The input gradient of each image's loss, as the attacks see it, `[B, D]`."""
+    """The input gradient of each image's loss, as the attacks see it.
+
+    Args:
+        model: the classifier.
+        view: how its logits are obtained.
+        loss: maps classes `[B]` and logits `[B, C]` to one number an example, `[B]`.
+        images: `[B, ...]`, float32.
+        classes: their classes, `[B]`.
+        graphs: where to keep what is compiled.
+
+    Returns:
+        `[B, ...]`, float32: the loss for each unit of a pixel. Zero where the model
+        has no gradient.
+    """
     model_of: Callable[[], Any] = weakref.ref(model)
     scale = gradient_scale(model)
 
@@ -91,9 +104,9 @@ def _gradient(
             autograph=False,
         ).get_concrete_function(),
     )
-    found = graph(tf.constant(images), tf.constant(classes, tf.int32)).numpy()
-    return found.reshape(len(images), -1)
+    return graph(tf.constant(images), tf.constant(classes, tf.int32)).numpy()
 
 
 def _leads_somewhere(gradients: np.ndarray) -> np.ndarray:
-    return np.isfinite(gradients).all(-1) & (gradients != 0).any(-1)
+    flat = gradients.reshape(len(gradients), -1)
+    return np.isfinite(flat).all(-1) & (flat != 0).any(-1)
