@@ -8,9 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from keras_free_adv import recipes, validation
-
-# Told apart in black and white too.
-_STYLES = ("-o", "--s", "-.^", ":D", "-v", "--P", "-.X", ":*")
+from keras_free_adv.plotting.style import finish_curves, new_figure, style
 
 
 def plot_accuracy_against_time(
@@ -40,14 +38,13 @@ def plot_accuracy_against_time(
     checked = _checked(curves)
     validation.text("ylabel", ylabel)
     validation.text("title", title)
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = new_figure(8, 5)
     axis = figure.subplots()
     for number, (name, (seconds, accuracy)) in enumerate(checked.items()):
-        style = _STYLES[number % len(_STYLES)]
-        axis.plot(seconds / 60, accuracy, style, label=name, markersize=5)
-    axis.set_xlabel("training, minutes", fontsize=13)
+        axis.plot(seconds / 60, accuracy, style(number), label=name, markersize=5)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    return _finished(figure, axis, ylabel, title)
+    finish_curves(axis, "training, minutes", ylabel, title)
+    return figure
 
 
 def plot_published_cost(dataset: str = "imagenet", attack: str = "pgd100") -> Figure:
@@ -80,22 +77,22 @@ def plot_published_cost(dataset: str = "imagenet", attack: str = "pgd100") -> Fi
             "Argument `attack` must be a column of the table. Received: "
             f"attack={attack!r} for {dataset!r}."
         )
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = new_figure(8, 5)
     axis = figure.subplots()
     for number, (recipe, minutes) in enumerate(rows):
         axis.plot(
             [minutes],
             [recipe.published[attack]],
-            _STYLES[number % len(_STYLES)].lstrip("-.:"),
+            style(number).lstrip("-.:"),
             markersize=11,
             label=_description(recipe),
         )
     axis.margins(0.1)
-    axis.set_xlabel("training, published minutes", fontsize=13)
     axis.yaxis.set_major_formatter(PercentFormatter(100.0, decimals=0))
     title = f"{dataset}, as published by Shafahi et al. (2019)"
     label = f"{attack.replace('pgd', 'PGD-')} accuracy, published"
-    return _finished(figure, axis, label, title)
+    finish_curves(axis, "training, published minutes", label, title)
+    return figure
 
 
 def _checked(curves: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -119,15 +116,6 @@ def _checked(curves: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             )
         checked[name] = seconds, accuracy
     return checked
-
-
-def _finished(figure: Figure, axis: Any, ylabel: str, title: str) -> Figure:
-    axis.set_ylabel(ylabel, fontsize=13)
-    axis.set_title(title, fontsize=14)
-    axis.tick_params(labelsize=12)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=12)
-    return figure
 
 
 def _description(recipe: recipes.Recipe) -> str:

@@ -6,6 +6,7 @@ pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra `plot`"
 from keras_free_adv import PGDAttack
 from keras_free_adv.plotting import plot_adversarial_examples
 from tests.conftest import small_images, small_network
+from tests.plotting.models import check_looks
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -35,6 +36,46 @@ def test_every_model_gets_its_perturbation_and_its_prediction(tmp_path, channels
     assert "× 2" in axes[1, 0].get_ylabel()  # 0.5 / 0.25
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_what_the_model_made_of_the_clean_image_is_said():
+    images, labels = small_images(3)
+    network = small_network(softmax=True)
+    attack = PGDAttack(0.1, steps=1, seed=0)
+    figure = plot_adversarial_examples(network, images, labels, attack)
+    clean = network(images).numpy()
+    for axis, shares in zip(figure.axes[3:6], clean, strict=True):
+        assert axis.get_title() == f"was {shares.argmax()}, {shares.max():.0%}"
+    assert "ε = 0.1" in figure.axes[3].get_ylabel()
+
+
+@pytest.mark.parametrize("epsilon", [0.001, 1.0])
+def test_a_targeted_attack_reaches_the_label_or_not(tmp_path, epsilon):
+    images, _ = small_images(3)
+    network = small_network()
+    aims = (network(images).numpy().argmax(1) + 1) % 3
+    attack = PGDAttack(epsilon, steps=20, targeted=True, seed=0)
+    figure = plot_adversarial_examples(
+        network, images, aims, attack, class_names=["plane", "automobile", "frog"]
+    )
+    predicted = network(np.asarray(attack(images, aims, model=network)))
+    reached = predicted.numpy().argmax(1) == aims
+    assert reached.all() == (epsilon == 1.0)
+    for column, aim in enumerate(aims):
+        name = ["plane", "automobile", "frog"][aim]
+        assert figure.axes[column].get_title() == f"→ {name}"
+        title = figure.axes[6 + column].get_title()
+        # A cross, as for any attack that reaches its aim.
+        assert title.startswith(f"✗ {name},\n") == bool(reached[column])
+    check_looks(figure, tmp_path / "figure.png")
+
+
+def test_a_model_of_another_kind_is_refused_before_any_work():
+    images, labels = small_images(2)
+    with pytest.raises(TypeError, match="`model`.*str for 'b'"):
+        plot_adversarial_examples(
+            {"a": small_network(), "b": "x"}, images, labels, PGDAttack(0.1)
+        )
 
 
 def test_images_of_another_shape_are_refused():

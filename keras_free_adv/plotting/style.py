@@ -1,0 +1,61 @@
+"""How the pictures look: at the size of a slide, and in black and white."""
+
+import textwrap
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Told apart in black and white too.
+STYLES = ("-o", "--s", "-.^", ":D", "-v", "--P", "-.X", ":*")
+# In points, at the size of the figure.
+TEXT, LABEL, TITLE = 12, 13, 14
+CHARACTERS_AN_INCH = 9.5
+RIGHT, WRONG = "#1b7837", "#b2182b"
+
+
+def style(number: int) -> str:
+    """The line style and marker of curve `number`."""
+    return STYLES[number % len(STYLES)]
+
+
+def finish_curves(axis: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
+    """Labels an axis with curves in it."""
+    axis.set_xlabel(xlabel, fontsize=LABEL)
+    axis.set_ylabel(ylabel, fontsize=LABEL)
+    axis.set_title(title, fontsize=TITLE)
+    axis.tick_params(labelsize=TEXT)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=TEXT)
+
+
+def show_image(axis: Axes, image: np.ndarray) -> None:
+    """Draws one image, values in [0, 1], gray if it has one channel."""
+    if image.shape[-1] == 1:
+        image = np.repeat(image, 3, axis=-1)
+    axis.imshow(np.clip(image, 0.0, 1.0), interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    for side in axis.spines.values():
+        side.set_visible(False)
+
+
+def to_unit_range(images: Any, value_range: tuple[float, float]) -> Any:
+    """Pixels in [0, 1], as `show_image` takes them."""
+    low, high = value_range
+    return (images - low) / (high - low)
+
+
+def fitted(text: str, inches: float) -> str:
+    """Breaks a text of the size of a title into lines that fit."""
+    return textwrap.fill(text, max(int(CHARACTERS_AN_INCH * inches), 1))
+
+
+def scale_of(value_range: tuple[float, float]) -> str:
+    """Names the pixel scale, such as "pixels in [0, 1]"."""
+    return "pixels in [{:g}, {:g}]".format(*value_range)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure that belongs to nobody, `width` by `height` inches."""
+    return Figure(figsize=(width, height), layout="constrained")
