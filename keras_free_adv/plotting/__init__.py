@@ -18,9 +18,11 @@ from keras_free_adv.plotting.accuracy_against_time import (
     plot_published_cost,
 )
 from keras_free_adv.plotting.adversarial_examples import plot_adversarial_examples
+from keras_free_adv.plotting.input_gradients import plot_input_gradients
 
 __all__ = [
     "plot_accuracy_against_time",
     "plot_adversarial_examples",
+    "plot_input_gradients",
     "plot_published_cost",
 ]

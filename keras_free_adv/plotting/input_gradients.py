@@ -1,0 +1,169 @@
+"""What of an image a model's loss hangs on: its input gradient, as an image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from keras_free_adv import losses, validation
+from keras_free_adv.evaluation.input_gradients import input_gradients
+from keras_free_adv.labels import check_classes, class_numbers
+from keras_free_adv.logits import check_from_logits, logit_view
+from keras_free_adv.model_cache import ModelCache
+from keras_free_adv.plotting import checks
+from keras_free_adv.plotting.style import (
+    TEXT,
+    TITLE,
+    fitted,
+    new_figure,
+    show_image,
+    to_unit_range,
+)
+
+# A gradient has outliers: so many standard deviations are black and white.
+_DEVIATIONS = 3.0
+
+
+def plot_input_gradients(
+    models: Mapping[str, keras.Model],
+    images: Any,
+    labels: Any,
+    *,
+    scale: str = "image",
+    class_names: Sequence[str] | None = None,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    from_logits: bool | str = "auto",
+) -> Figure:
+    """Draws the input gradients of several models side by side.
+
+    One row an image (which comes first), one column a model. A pixel is light where
+    the loss rises with it, dark where it falls, and gray where it does not matter; the
+    gradient of a colour image is drawn channel by channel. Of a robust model it traces
+    what is in the picture, of a natural one it looks like noise.
+
+        g = grad_x cross_entropy(y, f(x)), drawn from -3 sd(g) to 3 sd(g)
+
+    Reference: Tsipras et al., "Robustness May Be at Odds with Accuracy", ICLR 2019,
+    who clip gradients to 3 standard deviations, too; Shafahi et al. (2019) find the
+    same of Free models.
+
+    Args:
+        models: name to classifier.
+        images: `[B, height, width, 1 or 3]`, on the scale of `value_range`.
+        labels: class numbers `[B]`, or one-hot rows.
+        scale: "image" gives each image a scale of its own, written below it. "model"
+            draws all gradients of a model on one scale, written below the column, so
+            that its images can be compared; of an image that the model is sure of
+            little is then seen beside the others.
+        class_names: names of the classes; their numbers by default.
+        value_range: lowest and highest pixel value.
+        from_logits: whether the models return logits; "auto" looks through a final
+            softmax, and otherwise decides from the outputs.
+
+    Returns:
+        A matplotlib figure. The scales are in nats for each unit of a pixel value.
+
+    Raises:
+        TypeError, ValueError: a wrong argument, named in the message.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(3)])
+    >>> images = np.random.rand(2, 8, 8, 1).astype("float32")
+    >>> figure = plot_input_gradients({"natural": network}, images, np.array([0, 2]))
+    >>> [axis.get_title() for axis in figure.axes if axis.get_title()]
+    ['image', 'natural']
+    """
+    models = checks.named_models("models", models)
+    images, labels = checks.labelled_images(images, labels, models)
+    scale = validation.one_of("scale", scale, ("model", "image"))
+    value_range = validation.pixel_range(value_range)
+    validation.pixels_in_range("images", images, value_range)
+    from_logits = check_from_logits(from_logits)
+    names = checks.class_names(class_names, models)
+    gradients = _gradients(models, np.clip(images, *value_range), labels, from_logits)
+
+    columns, rows = 1 + len(models), len(images)
+    figure = new_figure(2.1 * columns + 0.4, 2.2 * rows + 1.0)
+    heights = [2.0] * rows + ([0.12] if scale == "model" else [])
+    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+    axes = [
+        [figure.add_subplot(grid[row, column]) for row in range(rows)]
+        for column in range(columns)
+    ]
+    axes[0][0].set_title("image", fontsize=TITLE)
+    for axis, image, label in zip(
+        axes[0], images, np.asarray(class_numbers(labels)), strict=True
+    ):
+        show_image(axis, to_unit_range(image, value_range))
+        axis.set_ylabel(checks.name_of(label, names), fontsize=TEXT)
+    for column, (name, found) in enumerate(gradients.items(), start=1):
+        axes[column][0].set_title(fitted(name, 1.9), fontsize=TITLE)
+        if scale == "image":
+            _draw_on_own_scales(axes[column], found)
+        elif largest := _draw_on_one_scale(axes[column], found):
+            _draw_scale(figure.add_subplot(grid[rows, column]), largest)
+    return figure
+
+
+def _gradients(
+    models: dict[str, keras.Model],
+    images: np.ndarray,
+    labels: np.ndarray,
+    from_logits: bool | str,
+) -> dict[str, np.ndarray]:
+    """Each model's input gradients, `[B, ...]`."""
+    views = {
+        name: logit_view(model, from_logits, images) for name, model in models.items()
+    }
+    for view in views.values():
+        check_classes(labels, view.classes)
+    classes = np.asarray(class_numbers(labels))
+    return {
+        name: input_gradients(
+            model, views[name], losses.cross_entropy, images, classes, ModelCache()
+        )
+        for name, model in models.items()
+    }
+
+
+def _draw_on_one_scale(axes: Sequence[Axes], gradients: np.ndarray) -> float:
+    """Draws the gradients of a model, and returns what is white in all of them."""
+    largest = _largest_drawn(gradients)
+    for axis, gradient in zip(axes, gradients, strict=True):
+        _show_gradient(axis, gradient, largest)
+    if not largest:
+        axes[-1].set_xlabel("no gradient", fontsize=TEXT)
+    return largest
+
+
+def _draw_scale(axis: Axes, largest: float) -> None:
+    axis.imshow(np.linspace(0, 1, 256)[np.newaxis], cmap="gray", aspect="auto")
+    axis.set_yticks([])
+    axis.set_xticks(
+        [0, 127.5, 255], [f"−{largest:.2g}", "0", f"{largest:.2g}"], fontsize=TEXT
+    )
+    axis.set_xlabel("nats / unit", fontsize=TEXT)
+
+
+def _draw_on_own_scales(axes: Sequence[Axes], gradients: np.ndarray) -> None:
+    """Draws the gradients of a model, each with its scale below it."""
+    for axis, gradient in zip(axes, gradients, strict=True):
+        largest = _largest_drawn(gradient)
+        _show_gradient(axis, gradient, largest)
+        said = f"±{largest:.2g} nats / unit" if largest else "no gradient"
+        axis.set_xlabel(said, fontsize=TEXT)
+
+
+def _largest_drawn(gradients: np.ndarray) -> float:
+    """What is drawn white; zero if there is no gradient."""
+    largest = _DEVIATIONS * float(gradients.astype("float64").std())
+    return largest if np.isfinite(largest) else 0.0
+
+
+def _show_gradient(axis: Axes, gradient: np.ndarray, largest: float) -> None:
+    share = gradient / largest if largest else np.zeros_like(gradient)
+    show_image(axis, 0.5 + 0.5 * share)
