@@ -1,0 +1,206 @@
+"""Robust accuracy against the radius of the ball."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_free_adv import validation
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.pgd_attack import PGDAttack
+from keras_free_adv.evaluation.attack_doubts import share_of_range
+from keras_free_adv.evaluation.evaluate_robustness import (
+    checked_attacks,
+    evaluate_robustness,
+)
+from keras_free_adv.evaluation.labelled_batches import LabelledBatches
+from keras_free_adv.evaluation.robustness_report import NATURAL
+from keras_free_adv.evaluation.setting_doubts import ROUNDING
+from keras_free_adv.labels import class_numbers
+from keras_free_adv.plotting import checks
+from keras_free_adv.plotting.accuracy_curves import (
+    Curve,
+    Failure,
+    changed,
+    draw,
+    rises,
+    say,
+)
+from keras_free_adv.plotting.style import new_figure, scale_of
+
+# From this share of the range on, a ball holds uniform gray.
+_HOLDS_GRAY = 0.5
+
+
+def plot_robustness_curve(
+    models: Mapping[str, keras.Model],
+    data: Any,
+    epsilons: Sequence[float],
+    *,
+    attack: Attack | None = None,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    batch_size: int | None = None,
+    max_examples: int | None = None,
+    verbose: Any = "auto",
+) -> Figure:
+    """Measures and draws robust accuracy against epsilon, with 95% intervals.
+
+    Each point is one attack of `evaluate_robustness`; at epsilon 0 stands natural
+    accuracy. Such a curve must pass two checks, and a sentence below the picture and a
+    ring say where it does not, for then the attack fails, not the model wins:
+
+    - it does not rise with epsilon, beyond the intervals;
+    - where the ball holds uniform gray (half of `value_range` in "linf"), every image
+      can be made the same, so that at most the most frequent class is left.
+
+    Reference: Carlini et al., "On Evaluating Adversarial Robustness" (2019), for the
+    checks.
+
+    Args:
+        models: name to classifier, one curve each.
+        data: (images, labels), or a dataset of minibatches; see `evaluate_robustness`.
+        epsilons: radii of the ball, on the pixel scale, in any order.
+        attack: what to attack with; its own epsilon and step size are scaled to each
+            of `epsilons`. By default 20 steps of PGD, of epsilon / 4 each, that keep
+            the best iterate, with seed 0.
+        value_range: lowest and highest pixel value; of the attack, if one is given.
+        batch_size: examples in a minibatch; see `evaluate_robustness`.
+        max_examples: evaluate the first so many examples only.
+        verbose: 0 for silence, 1 for a progress bar a model; "auto" is 1.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        TypeError, ValueError: a wrong argument, named in the message.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(3)])
+    >>> images = np.random.rand(20, 4, 4, 1).astype("float32")
+    >>> labels = np.random.randint(0, 3, 20)
+    >>> figure = plot_robustness_curve(
+    ...     {"natural": network}, (images, labels), [0.05, 0.1], verbose=0)
+    >>> figure.axes[0].lines[0].get_xdata().tolist()
+    [0.0, 0.05, 0.1]
+    """
+    models = checks.named_models("models", models)
+    attack = _checked_attack(attack, value_range)
+    radii = _checked_epsilons(epsilons, attack)
+    attacks = {
+        epsilon: changed(
+            attack, epsilon=epsilon, name=f"{attack.name}_epsilon_{epsilon!r}"
+        )
+        for epsilon in radii
+    }
+    most_frequent = _most_frequent_left(data, attacks, batch_size, max_examples)
+    names = {0.0: NATURAL, **{epsilon: a.name for epsilon, a in attacks.items()}}
+    curves, failures = {}, {}
+    for name, model in models.items():
+        report = evaluate_robustness(
+            model,
+            data,
+            list(attacks.values()),
+            batch_size=batch_size,
+            max_examples=max_examples,
+            verbose=verbose,
+        )
+        curves[name] = curve = Curve.of(report, names)
+        failures[name] = rises(name, curve, "ε =")
+        failures[name] += _stays(name, curve, most_frequent)
+    figure = new_figure(8, 5.5)
+    draw(
+        figure.subplots(),
+        curves,
+        failures,
+        xlabel=f"ε ({attack.norm}), {scale_of(attack.value_range)}",
+        title=f"accuracy under {attack.name}, with 95% intervals",
+    )
+    say(figure, [failure for several in failures.values() for failure in several])
+    return figure
+
+
+def _checked_attack(attack: Any, value_range: Any) -> Attack:
+    value_range = validation.pixel_range(value_range)
+    if attack is None:
+        # Its epsilon is replaced; of a width that no ball may exceed.
+        epsilon = value_range[1] - value_range[0]
+        return PGDAttack(
+            epsilon, steps=20, step_size=epsilon / 4, value_range=value_range, seed=0
+        )
+    if not isinstance(attack, Attack):
+        raise TypeError(
+            "Argument `attack` must be an attack, such as PGDAttack(epsilon=8 / 255). "
+            f"Received: {type(attack).__name__}."
+        )
+    (attack,) = checked_attacks(attack)
+    return attack
+
+
+def _checked_epsilons(epsilons: Any, attack: Attack) -> list[float]:
+    array = np.asarray(validation.array_or_tensor("epsilons", epsilons))
+    if array.ndim != 1 or not array.size:
+        raise ValueError(
+            "Argument `epsilons` must be a list of numbers, one at least, such as "
+            f"[4 / 255, 8 / 255, 16 / 255]. Received: shape {array.shape}."
+        )
+    radii = []
+    for number in array.tolist():
+        if validation.not_negative("epsilons", number) > 0:
+            validation.ball_radius(number, attack.value_range, attack.norm)
+            radii.append(float(number))
+    if not radii:
+        raise ValueError(
+            "Argument `epsilons` must hold a number above zero. Received: "
+            f"epsilons={epsilons!r}."
+        )
+    return sorted(set(radii))
+
+
+def _most_frequent_left(
+    data: Any,
+    attacks: Mapping[float, Attack],
+    batch_size: int | None,
+    max_examples: int | None,
+) -> dict[float, float]:
+    """What can be left at those epsilons whose ball holds gray."""
+    some_attack = next(iter(attacks.values()))
+    batches = LabelledBatches(
+        data,
+        batch_size=batch_size,
+        max_examples=max_examples,
+        value_range=some_attack.value_range,
+    )
+    shape = next((images.shape[1:] for images, _ in batches), None)
+    if shape is None:
+        raise ValueError("Argument `data` holds no example. Pass at least one.")
+    large = [
+        epsilon
+        for epsilon, attack in attacks.items()
+        if share_of_range(attack, shape) >= _HOLDS_GRAY - ROUNDING
+    ]
+    if not large:  # then the labels need not be read
+        return {}
+    classes = np.concatenate([np.asarray(class_numbers(y)) for _, y in batches])
+    share = float(np.unique(classes, return_counts=True)[1].max() / len(classes))
+    return dict.fromkeys(large, share)
+
+
+def _stays(
+    name: str, curve: Curve, most_frequent: Mapping[float, float]
+) -> list[Failure]:
+    """The failure of a curve that stays up where it must be down, if it does."""
+    for point, epsilon in enumerate(curve.at):
+        share = most_frequent.get(float(epsilon))
+        if share is not None and curve.low[point] > share:
+            return [
+                Failure(
+                    point,
+                    f"{name}: accuracy is {curve.accuracy[point]:.0%} at ε = "
+                    f"{epsilon:g}, where every image can be made the same gray and "
+                    f"{share:.0%} at most can be left: the attack fails.",
+                )
+            ]
+    return []
