@@ -18,6 +18,7 @@ from keras_free_adv.plotting.accuracy_against_time import (
     plot_published_cost,
 )
 from keras_free_adv.plotting.adversarial_examples import plot_adversarial_examples
+from keras_free_adv.plotting.attack_strength import plot_attack_strength
 from keras_free_adv.plotting.input_gradients import plot_input_gradients
 from keras_free_adv.plotting.loss_surface import plot_loss_surface
 from keras_free_adv.plotting.robustness_curve import plot_robustness_curve
@@ -25,6 +26,7 @@ from keras_free_adv.plotting.robustness_curve import plot_robustness_curve
 __all__ = [
     "plot_accuracy_against_time",
     "plot_adversarial_examples",
+    "plot_attack_strength",
     "plot_input_gradients",
     "plot_loss_surface",
     "plot_published_cost",
