@@ -22,6 +22,7 @@ from keras_free_adv.plotting.attack_strength import plot_attack_strength
 from keras_free_adv.plotting.input_gradients import plot_input_gradients
 from keras_free_adv.plotting.loss_surface import plot_loss_surface
 from keras_free_adv.plotting.robustness_curve import plot_robustness_curve
+from keras_free_adv.plotting.training_history import plot_training_history
 
 __all__ = [
     "plot_accuracy_against_time",
@@ -31,4 +32,5 @@ __all__ = [
     "plot_loss_surface",
     "plot_published_cost",
     "plot_robustness_curve",
+    "plot_training_history",
 ]
