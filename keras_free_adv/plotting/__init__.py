@@ -19,6 +19,7 @@ from keras_free_adv.plotting.accuracy_against_time import (
 )
 from keras_free_adv.plotting.adversarial_examples import plot_adversarial_examples
 from keras_free_adv.plotting.attack_strength import plot_attack_strength
+from keras_free_adv.plotting.delta import plot_delta
 from keras_free_adv.plotting.input_gradients import plot_input_gradients
 from keras_free_adv.plotting.loss_surface import plot_loss_surface
 from keras_free_adv.plotting.robustness_curve import plot_robustness_curve
@@ -28,6 +29,7 @@ __all__ = [
     "plot_accuracy_against_time",
     "plot_adversarial_examples",
     "plot_attack_strength",
+    "plot_delta",
     "plot_input_gradients",
     "plot_loss_surface",
     "plot_published_cost",

@@ -1,0 +1,130 @@
+"""What the persistent perturbation of Free training looks like."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from keras_free_adv import geometry, validation
+from keras_free_adv.plotting.style import (
+    LABEL,
+    TEXT,
+    TITLE,
+    new_figure,
+    scale_of,
+    show_image,
+)
+from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
+
+_COLUMNS = 8
+_BINS = 41
+# Room for the rounding of a projection.
+_AT_THE_EDGE = 1 - 1e-5
+
+
+def plot_delta(model: FreeAdversarialModel, *, images: int = 16) -> Figure:
+    """Draws the delta of a Free model: as images, and as a histogram of its values.
+
+    delta persists from minibatch to minibatch, and begins at zero. Gray is zero, white
+    is +epsilon, black -epsilon. In "linf" the histogram is of all values of delta; in
+    "l2", where the ball bounds each example and not each pixel, of their lengths. Both
+    are in units of epsilon. A delta that lies at the edge of the ball has learned to
+    climb; one that stays near zero has not moved, or its gradient vanishes.
+
+    Args:
+        model: after one update at least.
+        images: how many to draw, the first of the first replica; as there are, at
+            most, and none if delta is no `[replicas, B, height, width, 1 or 3]`.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        TypeError, ValueError: a wrong argument, named in the message; or a model that
+            was not trained.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(10, activation="softmax")])
+    >>> model = FreeAdversarialModel(network, epsilon=0.1, replays=2)
+    >>> model.compile("sgd", "sparse_categorical_crossentropy")
+    >>> data = np.random.rand(64, 8, 8, 1), np.random.randint(0, 10, 64)
+    >>> history = model.fit(*data, epochs=2, verbose=0)
+    >>> len(plot_delta(model, images=8).axes)
+    9
+    """
+    if not isinstance(model, FreeAdversarialModel):
+        raise TypeError(
+            "Argument `model` must be a FreeAdversarialModel, which has a delta. "
+            f"Received: {type(model).__name__}."
+        )
+    images = validation.positive_integer("images", images)
+    delta = model.delta
+    if delta is None:
+        raise ValueError(
+            f"Argument `model` must have been trained. Received: {model.name!r}, whose "
+            "delta is None. Call `fit` first."
+        )
+    shown = delta[0][:images]
+    if shown.ndim != 4 or shown.shape[-1] not in (1, 3):
+        shown = shown[:0]
+    rows = -(-len(shown) // _COLUMNS)
+    figure = new_figure(10, 4.2 + 1.35 * rows)
+    grid = figure.add_gridspec(
+        rows + 1, _COLUMNS, height_ratios=[*(1.35 for _ in range(rows)), 3.8]
+    )
+    axes = [
+        figure.add_subplot(grid[i // _COLUMNS, i % _COLUMNS]) for i in range(len(shown))
+    ]
+    _show_deltas(axes, shown / model.epsilon, model)
+    _show_histogram(figure.add_subplot(grid[rows, :]), delta, model)
+    return figure
+
+
+def _show_deltas(
+    axes: list[Axes], shown: np.ndarray, model: FreeAdversarialModel
+) -> None:
+    """Draws deltas, in units of epsilon."""
+    # In L2 no single value comes near epsilon.
+    largest = 1.0 if model.norm == "linf" else float(np.abs(shown).max()) or 1.0
+    for number, (axis, one) in enumerate(zip(axes, shown, strict=True)):
+        show_image(axis, 0.5 + 0.5 * one / largest)
+        axis.set_title(str(number), fontsize=TEXT)
+    if axes:
+        white = "ε" if largest == 1.0 else f"{largest:.2g} ε"
+        axes[0].set_ylabel(f"white: +{white}\nblack: −{white}", fontsize=TEXT)
+
+
+def _show_histogram(axis: Axes, delta: np.ndarray, model: FreeAdversarialModel) -> None:
+    """Draws how the values, or the lengths, are distributed."""
+    if model.norm == "linf":
+        values, ends, what = delta.ravel(), (-1.0, 1.0), "value"
+    else:
+        flat = delta.reshape(-1, *delta.shape[2:])
+        length = geometry.get_norm(model.norm).length(flat)
+        values, ends, what = np.asarray(length).ravel(), (0.0, 1.0), "length"
+    values = np.asarray(values, "float64") / model.epsilon
+    axis.hist(
+        np.clip(values, *ends),
+        bins=_BINS,
+        range=ends,
+        weights=np.full(values.size, 1 / values.size),
+        color="0.55",
+        edgecolor="black",
+    )
+    edge = (np.abs(values) >= _AT_THE_EDGE).mean()
+    axis.set_title(
+        f"{edge:.0%} of the {values.size:,} {what}s at the edge of the ball, "
+        f"{(values == 0).mean():.0%} zero",
+        fontsize=TITLE,
+    )
+    axis.set_xlabel(
+        f"{what} of delta, in units of ε = {model.epsilon:.3g} ({model.norm}, "
+        f"{scale_of(model.value_range)})",
+        fontsize=LABEL,
+    )
+    axis.set_ylabel(f"share of the {what}s", fontsize=LABEL)
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axis.tick_params(labelsize=TEXT)
+    axis.grid(axis="y", alpha=0.3)
+    axis.set_axisbelow(True)
