@@ -316,6 +316,75 @@ def test_pictures_of_examples(arguments):
     plt.close("all")
 
 
+MODELS_AND_DATA = {"models": {"a": NETWORK}, "data": DATA, "verbose": 0}
+PICTURES = {
+    plotting.plot_input_gradients: {
+        "models": {"a": NETWORK},
+        "images": DATA[0],
+        "labels": DATA[1],
+        "scale": "model",
+        "class_names": ["a", "b", "c"],
+        "value_range": (0, 1),
+        "from_logits": True,
+    },
+    plotting.plot_loss_surface: {
+        "models": {"a": NETWORK},
+        "image": DATA[0][0],
+        "label": DATA[1][0],
+        "epsilon": 0.1,
+        "direction": "pgd",
+        "extent": 2.0,
+        "value_range": (0, 1),
+        "from_logits": True,
+        "seed": 1,
+    },
+    plotting.plot_robustness_curve: {
+        **MODELS_AND_DATA,
+        "epsilons": [0.1],
+        "attack": PGDAttack(0.1, steps=1, seed=0),
+        "value_range": (0, 1),
+        "batch_size": 4,
+        "max_examples": 4,
+    },
+    plotting.plot_attack_strength: {
+        **MODELS_AND_DATA,
+        "epsilon": 0.1,
+        "steps": [1],
+        "restarts": [1],
+        "norm": "l2",
+        "value_range": (0, 1),
+        "from_logits": True,
+        "seed": 1,
+        "batch_size": 4,
+        "max_examples": 4,
+    },
+    plotting.plot_training_history: {"history": {"loss": [1.0]}, "title": "a"},
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.filterwarnings("ignore")  # of a few examples
+def test_pictures_of_models(picture):
+    @examples(15)
+    @given(arguments=some_changed(PICTURES[picture]))
+    def check(arguments):
+        made(picture, **arguments)
+
+    check()
+
+
+@examples(30)
+@given(entry=ANYTHING, name=st.sampled_from(["loss", "val_loss", "passes"]))
+def test_pictures_of_histories(entry, name):
+    made(plotting.plot_training_history, history={"loss": [1.0, 2.0], name: entry})
+
+
+@examples(30)
+@given(model=ANYTHING, images=ANYTHING)
+def test_pictures_of_delta(model, images):
+    made(plotting.plot_delta, model=model, images=images)
+
+
 @examples(30)
 @given(model=ANYTHING)
 def test_fusing(model):
