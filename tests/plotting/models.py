@@ -1,6 +1,7 @@
 """What the tests of pictures share."""
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 
 from tests.conftest import small_images
@@ -48,7 +49,8 @@ def linear_data(count=12):
 
 
 def check_looks(figure, path):
-    """It is drawn without a display; all texts are large enough, and none is cut."""
+    """Drawn without pyplot's state; texts are large enough, and not cut."""
+    assert plt.get_fignums() == []
     figure.savefig(path)
     assert path.stat().st_size > 1000
     width, height = figure.bbox.size
