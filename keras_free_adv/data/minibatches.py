@@ -115,6 +115,40 @@ def as_arrays(data: Any) -> Any:
     return tree.map_structure(to_array, tree.lists_to_tuples(data))
 
 
+def weights_of_outputs(sample_weight: Any, y: Any) -> Any:
+    """Sample weights as Keras takes them: for each output, None for a weight of one.
+
+    Raises:
+        ValueError: there are weights for other outputs than there are labels.
+    """
+    if not isinstance(sample_weight, (dict, list, tuple)) or not tree.is_nested(y):
+        return sample_weight
+    if isinstance(sample_weight, dict):
+        wanted, given = set(y) if isinstance(y, dict) else None, set(sample_weight)
+        fits = wanted == given
+    else:
+        fits = isinstance(y, (list, tuple)) and len(y) == len(sample_weight)
+    if not fits:
+        raise ValueError(
+            "Argument `sample_weight` must have an entry for each output, as `y` has: "
+            f"{_outline(y)}. Received: {_outline(sample_weight)}. Pass None for an "
+            "output without weights."
+        )
+
+    def filled(weights: Any, labels: Any) -> Any:
+        return np.ones(len(labels), "float32") if weights is None else weights
+
+    if isinstance(y, dict):
+        return {name: filled(sample_weight[name], y[name]) for name in y}
+    return tuple(map(filled, sample_weight, y))
+
+
+def _outline(structure: Any) -> str:
+    if isinstance(structure, dict):
+        return f"a dict of {sorted(structure)}"
+    return f"a {type(structure).__name__} of {len(structure)}"
+
+
 def split_arrays(data: tuple[Any, ...], share: float) -> tuple[Any, Any]:
     """Splits off the last `share` of the examples, as Keras' validation_split does."""
     data = as_arrays(data)

@@ -230,6 +230,7 @@ class AdversarialModel(WrappedModel):
             class_weight=class_weight,
             sample_weight=sample_weight,
         )
+        sample_weight = minibatches.weights_of_outputs(sample_weight, y)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = minibatches.split_arrays(
                 (x, y, sample_weight), validation_split
@@ -319,6 +320,7 @@ class AdversarialModel(WrappedModel):
         self._require_compiled("train_on_batch")
         sample = minibatches.as_arrays((x, y))
         self._check_data(sample)
+        sample_weight = minibatches.weights_of_outputs(sample_weight, y)
         self._check_weights(sample, sample_weight)
         self._build_for(sample)
         self._prepare(sample, rows=len(tree.flatten(sample)[0]))

@@ -186,6 +186,47 @@ def test_several_outputs_with_a_dict_of_losses(wrap):
     assert {"loss", "kind_loss", "size_loss"} <= set(history.history)
 
 
+@pytest.mark.parametrize("structure", [dict, list])
+def test_an_output_without_sample_weights_counts_in_full(wrap, structure):
+    """None is a weight of one, as in plain `fit`."""
+    images, labels = small_images(16)
+    weights = np.linspace(0.0, 2.0, 16, dtype="float32")
+
+    def trained(*of_outputs, once=False):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((6, 6, 1))
+        flat = layers.Flatten()(inputs)
+        outputs = [layers.Dense(3, name="a")(flat), layers.Dense(3, name="b")(flat)]
+        if structure is dict:
+            outputs = dict(zip("ab", outputs, strict=True))
+        model = wrap(keras.Model(inputs, outputs))
+        losses = keras.tree.map_structure(lambda _: from_logits(), outputs)
+        model.compile("sgd", losses)
+        y = keras.tree.map_structure(lambda _: labels, outputs)
+        w = dict(zip("ab", of_outputs, strict=True))
+        w = w if structure is dict else list(of_outputs)
+        if once:
+            model.train_on_batch(images, y, sample_weight=w)
+        else:
+            model.fit(images, y, sample_weight=w, epochs=2, verbose=0, shuffle=False)
+        return np.concatenate([v.ravel() for v in model.model.get_weights()])
+
+    ones = np.ones(16, "float32")
+    for once in (False, True):
+        none = trained(weights, None, once=once)
+        np.testing.assert_array_equal(none, trained(weights, ones, once=once))
+        assert np.abs(none - trained(ones, ones, once=once)).max() > 1e-4
+
+
+@pytest.mark.parametrize("given", [{"a": None}, [None, None]])
+def test_sample_weights_of_other_outputs_are_refused(wrap, given):
+    images, labels = small_images(16)
+    model = wrap(small_network())
+    model.compile("sgd", from_logits())
+    with pytest.raises(ValueError, match="as `y` has: a dict of \\['a', 'b'\\]"):
+        model.fit(images, {"a": labels, "b": labels}, sample_weight=given)
+
+
 # Keras says the same of a list in plain `fit`.
 @pytest.mark.filterwarnings("ignore:(?s).*structure of `inputs`")
 def test_lists_of_labels_and_a_list_of_one_input(wrap):
