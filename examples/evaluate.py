@@ -122,12 +122,7 @@ def main(argv: list[str]) -> None:
     runs.quiet()
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. See --help.")
-    path = Path(FLAGS.model)
-    recipe: Recipe | None = None
-    if path.is_dir():
-        path, recipe = path / runs.MODEL, runs.recipe_of(path)
-    if not path.exists():
-        raise app.UsageError(f"--model: there is no {path}.")
+    path, recipe = runs.model_and_recipe("model")
     epsilon = runs.number("epsilon", runs.setting("epsilon", recipe and recipe.epsilon))
     norm = runs.setting("norm", recipe.norm if recipe else "linf")
     attacks = chosen_attacks(epsilon, norm, recipe.attacks if recipe else "cifar10")

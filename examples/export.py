@@ -7,7 +7,8 @@
 Each call makes a new version under --output, which a running server finds by itself.
 Given the folder of a run, class names and image size are those of its data set, and its
 recipe and its newest report go into the artifact. An --output that ends with .tflite is
-a file for LiteRT.
+a file for LiteRT. A model says nothing of its pixels: if they are not in [0, 1], pass
+--value_range=0,255 or what they were in training.
 """
 
 from pathlib import Path
@@ -36,6 +37,13 @@ flags.DEFINE_string(
 flags.DEFINE_string("split", None, "A split of it; the recipe's, or test.")
 flags.DEFINE_string(
     "report", None, "JSON of evaluate.py; the newest of a run if unset."
+)
+flags.DEFINE_list("value_range", None, "Of the model's pixels; its own, or 0,1.")
+flags.DEFINE_integer(
+    "image_size", None, "To which files are cropped; the data set's if unset.", 1
+)
+flags.DEFINE_enum(
+    "from_logits", "auto", ["auto", "true", "false"], "Whether outputs are logits."
 )
 flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
 
@@ -74,26 +82,46 @@ def main(argv: list[str]) -> None:
     runs.quiet()
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. See --help.")
-    path = Path(FLAGS.model)
-    folder, recipe = (path, runs.recipe_of(path)) if path.is_dir() else (None, None)
-    if folder is not None:
-        path = folder / runs.MODEL
-    if not path.exists():
-        raise app.UsageError(f"--model: there is no {path}.")
+    path, recipe = runs.model_and_recipe("model")
     model = runs.loaded(path)
+    low, high = runs.pixel_range(model)
+    pixels = {
+        "value_range": (low, high),
+        "from_logits": {"auto": "auto", "true": True, "false": False}[
+            FLAGS.from_logits
+        ],
+    }
+    told = f"Pixels are in [{low:g}, {high:g}]."
     if FLAGS.output.endswith(".tflite"):
-        print(f"Written: {kfa.export_for_litert(model, FLAGS.output)}")
+        for_servers = ("version", "dataset", "split", "report")
+        given = [f"--{name}" for name in for_servers if FLAGS[name].value is not None]
+        if given:
+            raise app.UsageError(
+                f"{', '.join(given)}: a .tflite file holds nothing of it. Leave it "
+                "out, or pass a folder as --output."
+            )
+        size = FLAGS.image_size
+        print(
+            "Written:",
+            kfa.export_for_litert(model, FLAGS.output, image_size=size, **pixels),
+        )
+        print(told)
         return
-    report = report_of(folder)
+    report = report_of(path.parent if recipe else None)
+    of_data = data_settings(recipe)
+    if FLAGS.image_size is not None:
+        of_data["image_size"] = FLAGS.image_size
     written = kfa.export_for_serving(
         model,
         FLAGS.output,
         version=FLAGS.version,
         recipe=recipe,
         report=report,
-        **data_settings(recipe),
+        **of_data,
+        **pixels,
     )
     print(f"Published: {written}")
+    print(told)
     if report is None:
         print("It has no robustness report: measure it with examples/evaluate.py.")
     home = Path(FLAGS.output).resolve()

@@ -1,19 +1,21 @@
 """Whether a served model is the one that was trained, and as robust."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tf_serving import Server
+from tf_serving import RefusedError, Server, ServingError
 
 import keras_free_adv as kfa
+from keras_free_adv.serving.agreement import tolerance_of
 from keras_free_adv.serving.from_model import served_classifier
+from keras_free_adv.serving.served_classifier import ServedClassifier
 
-# How far probabilities may be apart: of float32 they agree to 1e-5.
-TOLERANCE = 1e-3
 AT_A_TIME = 64
+FLOATS = "clean, float32"
 
 # What may have been done to the pixels on their way, and what to look for.
 MISTAKES = {
@@ -28,12 +30,17 @@ MISTAKES = {
 
 
 class ServedModel(keras.Model):
-    """A server as a Keras model: it returns the server's scores, without gradients."""
+    """A server as a Keras model: it returns the server's scores, without gradients.
+
+    Attributes:
+        error: why the server did not answer; TensorFlow would tell it as its own.
+    """
 
     def __init__(self, server: Server, classes: int) -> None:
         super().__init__(name="server")
         self.server = server
         self.classes = classes
+        self.error: ServingError | None = None
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Probabilities `[B, classes]`."""
@@ -42,14 +49,24 @@ class ServedModel(keras.Model):
         return tf.ensure_shape(scores, (None, self.classes))
 
     def _scores(self, images: np.ndarray) -> np.ndarray:
-        return scores(self.server, "serving_default", "images", images)
+        try:
+            return scores(self.server, "serving_default", "images", images)
+        except ServingError as error:
+            self.error = error
+            raise
+
+
+def in_parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    """A few at a time; the last part may be shorter."""
+    for begin in range(0, len(values), AT_A_TIME):
+        yield values[begin : begin + AT_A_TIME]
 
 
 def scores(server: Server, signature: str, name: str, values: np.ndarray) -> np.ndarray:
     """The server's probabilities, asked for a few at a time."""
     parts = [
-        server.ask(signature, **{name: values[i : i + AT_A_TIME]})["probabilities"]
-        for i in range(0, len(values), AT_A_TIME)
+        server.ask(signature, **{name: part})["probabilities"]
+        for part in in_parts(values)
     ]
     return np.concatenate(parts).astype("float32")
 
@@ -63,12 +80,31 @@ class Row:
         keras: accuracy of the Keras model.
         server: accuracy of the server.
         apart: how far probabilities are apart, at most.
+        answers: the server's probabilities.
     """
 
     images: str
     keras: float
     server: float
     apart: float
+    answers: np.ndarray
+
+
+def compared(
+    name: str, ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray
+) -> Row:
+    """Keras' probabilities and the server's, side by side.
+
+    Raises:
+        ValueError: they are of another number of classes.
+    """
+    if ours.shape != theirs.shape:
+        raise ValueError(
+            f"The server answers {theirs.shape[-1]} classes, and the Keras model has "
+            f"{ours.shape[-1]}: it serves another model."
+        )
+    right = [float((p.argmax(-1) == labels).mean()) for p in (ours, theirs)]
+    return Row(name, *right, float(np.abs(ours - theirs).max()), theirs)
 
 
 def probe(
@@ -77,143 +113,150 @@ def probe(
     images: np.ndarray,
     labels: np.ndarray,
     *,
-    epsilon: float,
-    norm: str,
-    value_range: tuple[float, float],
-    queries: int,
-    seed: int,
+    white_box: kfa.PGDAttack,
+    black_box: kfa.SquareAttack,
+    image_size: int | None,
+    tolerance: float | None,
 ) -> tuple[list[Row], list[str]]:
-    """Sends clean and adversarial images.
+    """Sends clean images, and adversarial ones unless the clean ones are refused.
 
     Args:
         server: that is probed.
         model: the Keras model that it should serve.
         images: 8-bit images `[B, height, width, channels]`.
         labels: their classes `[B]`.
-        epsilon: radius of the ball, on the scale of `value_range`.
-        norm: "linf" or "l2".
-        value_range: of the model's pixels.
-        queries: of the Square attack, for each image.
-        seed: of the attacks.
+        white_box: attack on the Keras model; its `value_range` is the model's.
+        black_box: attack on the server.
+        image_size: to which the server resizes files; None as in the export.
+        tolerance: how far probabilities may be apart; None for that of the export.
 
     Returns:
         What was measured, and what is wrong.
+
+    Raises:
+        ServingError: the server does not answer.
+        ValueError: it serves a model of another number of classes.
     """
+    low, high = white_box.value_range
     classifier = served_classifier(
         model,
         class_names=None,
-        image_size=None,
-        value_range=value_range,
+        image_size=image_size,
+        value_range=(low, high),
         from_logits="auto",
     )
+    if tolerance is None:
+        tolerance = tolerance_of(classifier.network)
 
     def of_keras(pixels: np.ndarray) -> np.ndarray:
-        parts = np.array_split(pixels, -(-len(pixels) // AT_A_TIME))
-        return np.concatenate(
-            [classifier.probabilities(tf.constant(part, tf.float32)) for part in parts]
-        )
+        parts = (tf.constant(part, tf.float32) for part in in_parts(pixels))
+        return np.concatenate([classifier.probabilities(part) for part in parts])
 
-    low, high = value_range
     floats = (low + (high - low) * (images / 255.0)).astype("float32")
-    files = np.array([tf.io.encode_png(one).numpy() for one in images], object)
-    expected = of_keras(floats)
-
-    def row(name: str, ours: np.ndarray, theirs: np.ndarray) -> Row:
-        _check_classes(ours, theirs)
-        right = [float((p.argmax(-1) == labels).mean()) for p in (ours, theirs)]
-        return Row(name, *right, float(np.abs(ours - theirs).max()))
-
-    by_floats = scores(server, "serving_default", "images", floats)
-    rows = [
-        row("clean, float32", expected, by_floats),
-        row(
-            "clean, uint8",
-            expected,
-            scores(server, "serve_uint8", "images", images),
-        ),
-        row(
-            "clean, PNG files",
-            expected,
-            scores(server, "serve_bytes", "image_bytes", files),
-        ),
-    ]
-    ball = {"norm": norm, "value_range": value_range, "seed": seed}
-    pgd = kfa.PGDAttack(epsilon, steps=20, **ball)
-    attacked = np.concatenate(
-        [
-            np.asarray(pgd(x, y, model=model))
-            for x, y in _in_parts(floats, labels, AT_A_TIME)
-        ]
-    )
-    rows.append(
-        row(
-            "PGD-20, made on the Keras model",
-            of_keras(attacked),
-            scores(server, "serving_default", "images", attacked),
+    rows, refused = [], []
+    for name, request, ours in clean_requests(classifier, images, floats, of_keras):
+        try:
+            theirs = scores(server, *request)
+        except RefusedError as error:
+            refused.append(f"{name}: {error}")
+        else:
+            rows.append(compared(name, ours, theirs, labels))
+    if refused:
+        refused.append(
+            "Was the model exported for pixels of another range, for images of another "
+            f"size, or not by export_for_serving? Here pixels are of [{low:g}, "
+            f"{high:g}], and images {images.shape[1:]}. No attack was tried."
         )
-    )
-    square = kfa.SquareAttack(epsilon, queries=queries, from_logits=False, **ball)
+        return rows, refused + doubts(rows, tolerance, floats, of_keras, (low, high))
     remote = ServedModel(server, classifier.view.classes)
-    attacked = np.concatenate(
-        [
-            np.asarray(square(x, y, model=remote))
-            for x, y in _in_parts(floats, labels, AT_A_TIME)
+    queries = f"{black_box.name} ({black_box.queries} queries)"
+    for name, attack, attacked in (
+        (f"{white_box.name}, made on the Keras model", white_box, model),
+        (f"{queries}, made on the server's scores", black_box, remote),
+    ):
+        adversarial = attacked_images(attack, attacked, floats, labels)
+        theirs = scores(server, "serving_default", "images", adversarial)
+        rows.append(compared(name, of_keras(adversarial), theirs, labels))
+    return rows, doubts(rows, tolerance, floats, of_keras, (low, high))
+
+
+def clean_requests(
+    classifier: ServedClassifier,
+    images: np.ndarray,
+    floats: np.ndarray,
+    of_keras: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[tuple[str, tuple[str, str, np.ndarray], np.ndarray]]:
+    """The same images to each signature, and Keras' probabilities of what it takes."""
+    expected = of_keras(floats)
+    yield FLOATS, ("serving_default", "images", floats), expected
+    yield "clean, uint8", ("serve_uint8", "images", images), expected
+    files = np.array([tf.io.encode_png(one).numpy() for one in images], object)
+    # Files are cropped, where the images of the data set vary in size.
+    decode = classifier.signatures()["serve_bytes"]
+    parts = [decode(tf.constant(part))["probabilities"] for part in in_parts(files)]
+    yield (
+        "clean, PNG files",
+        ("serve_bytes", "image_bytes", files),
+        np.concatenate(parts),
+    )
+
+
+def attacked_images(
+    attack: Any, model: keras.Model, images: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Adversarial images, made a few at a time.
+
+    Raises:
+        ServingError: the model is a server, and does not answer.
+    """
+    try:
+        found = [
+            attack(x, y, model=model)
+            for x, y in zip(in_parts(images), in_parts(labels), strict=True)
         ]
-    )
-    rows.append(
-        row(
-            f"Square ({queries} queries), made on the server's scores",
-            of_keras(attacked),
-            scores(server, "serving_default", "images", attacked),
-        )
-    )
-    return rows, doubts(rows, floats, by_floats, of_keras, value_range)
+    except tf.errors.OpError as error:
+        if isinstance(model, ServedModel) and model.error is not None:
+            raise model.error from error
+        raise
+    return np.concatenate(found)
 
 
 def doubts(
     rows: list[Row],
+    tolerance: float,
     floats: np.ndarray,
-    by_floats: np.ndarray,
-    of_keras: Any,
+    of_keras: Callable[[np.ndarray], np.ndarray],
     value_range: tuple[float, float],
 ) -> list[str]:
-    """What is wrong with the server, in words."""
-    wrong = [row.images for row in rows if not row.apart <= TOLERANCE]
+    """What is wrong with the answers, in words."""
+    wrong = [row for row in rows if not row.apart <= tolerance]  # NaN too
     if not wrong:
         return []
-    found = [
-        f"The server and the Keras model answer differently for: {'; '.join(wrong)}."
-    ]
-    if rows[0].images not in wrong:
-        found.append(
+    listed = "; ".join(row.images for row in wrong)
+    said = [f"The server and the Keras model answer differently for: {listed}."]
+    first = wrong[0]
+    if not first.images.startswith("clean"):
+        said.append(
+            "Clean images agree: does a step before the network round pixels, or "
+            "smooth them? Then robustness was measured without it."
+        )
+        return said
+    if first.images != FLOATS and FLOATS in (row.images for row in rows):
+        said.append(
             "Float images agree, so the weights are the same: a step before the "
             "network is wrong, that scales or decodes other requests."
         )
-        return found
     for mistake, change in MISTAKES.items():
-        apart = np.abs(of_keras(change(floats, *value_range)) - by_floats).max()
-        if apart <= TOLERANCE:
-            found.append(
+        apart = np.abs(of_keras(change(floats, *value_range)) - first.answers).max()
+        if apart <= tolerance:
+            said.append(
                 f"The server answers as the Keras model does for {mistake}: a "
                 "preprocessing step is missing, or is done twice."
             )
-            return found
-    found.append(
-        "No preprocessing mistake that is known here explains it: are these the same "
-        "weights, and is this the right version of the model?"
-    )
-    return found
-
-
-def _check_classes(ours: np.ndarray, theirs: np.ndarray) -> None:
-    if ours.shape != theirs.shape:
-        raise ValueError(
-            f"The server answers {theirs.shape[-1]} classes, and the Keras model has "
-            f"{ours.shape[-1]}: it serves another model."
+            return said
+    if first.images == FLOATS:
+        said.append(
+            "No preprocessing mistake that is known here explains it: are these the "
+            "same weights, and is this the right version of the model?"
         )
-
-
-def _in_parts(images: np.ndarray, labels: np.ndarray, size: int) -> Any:
-    # Of one size, so that each attack is compiled once; the last part may be shorter.
-    for begin in range(0, len(images), size):
-        yield images[begin : begin + size], labels[begin : begin + size]
+    return said

@@ -157,12 +157,38 @@ def settle(folder: Path, recipe: Recipe, seed: int, deterministic: bool) -> None
         )
 
 
-def recipe_of(folder: Path) -> Recipe:
-    """The recipe of a run."""
+def model_and_recipe(flag: str) -> tuple[Path, Recipe | None]:
+    """The .keras file that a flag names, and the recipe, if it names a run."""
+    path = Path(flags.FLAGS[flag].value)
+    recipe = None
+    if path.is_dir():
+        path, recipe = path / MODEL, recipe_of(path, flag)
+    if not path.exists():
+        raise app.UsageError(f"--{flag}: there is no {path}.")
+    return path, recipe
+
+
+def pixel_range(model: object) -> tuple[float, float]:
+    """The range of the model's pixels, from --value_range or the model."""
+    said = flags.FLAGS.value_range
+    if said is not None:
+        try:
+            low, high = map(float, said)
+        except ValueError as error:
+            raise app.UsageError(
+                "--value_range must be two numbers, such as 0,255. Received: "
+                f"{','.join(said)}."
+            ) from error
+        return low, high
+    return getattr(model, "value_range", (0.0, 1.0))
+
+
+def recipe_of(folder: Path, flag: str = "model") -> Recipe:
+    """The recipe of a run, which a flag names."""
     if not (folder / SETTINGS).exists():
         raise app.UsageError(
-            f"--model: {folder} is not the folder of a run: it has no {SETTINGS}. Pass "
-            "a .keras file, or the folder that train.py wrote."
+            f"--{flag}: {folder} is not the folder of a run: it has no {SETTINGS}. "
+            "Pass a .keras file, or the folder that train.py wrote."
         )
     settings = _settings_of(folder)
     for name in ("seed", "deterministic"):

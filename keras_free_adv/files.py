@@ -98,7 +98,13 @@ def _renamed_to_version(beside: Path, parent: Path, version: int | None) -> Path
             os.rename(beside, path)
         except OSError as error:
             taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-            if version is not None or not taken:
+            if version is not None and taken:
+                raise FileExistsError(
+                    f"Version {version} of {str(parent)!r} was made by somebody else "
+                    "in the meantime, and is left as it is. Pass None for the one "
+                    "after the latest."
+                ) from error
+            if not taken:
                 raise
         else:
             return path
@@ -194,15 +200,21 @@ def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        message = (
-            f"{str(path)!r} could not be written: {reason}. What was there before is "
-            f"untouched. {_REMEDIES.get(error.errno or 0, '')}"
-        ).rstrip()
+    except FileExistsError as error:
         if error.errno is None:
-            raise OSError(message) from error
-        raise OSError(error.errno, message) from error
+            raise  # it says all itself
+        raise _explanation(path, error) from error
+    except OSError as error:
+        raise _explanation(path, error) from error
+
+
+def _explanation(path: Path, error: OSError) -> OSError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    message = (
+        f"{str(path)!r} could not be written: {reason}. What was there before is "
+        f"untouched. {_REMEDIES.get(error.errno or 0, '')}"
+    ).rstrip()
+    return OSError(message) if error.errno is None else OSError(error.errno, message)
 
 
 def _all_to_disk(folder: Path) -> None:

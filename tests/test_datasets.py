@@ -1,4 +1,5 @@
 import functools
+import io
 import itertools
 import os
 from pathlib import Path
@@ -6,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from keras_free_adv import datasets
 from keras_free_adv.data.shares import Part
-from keras_free_adv.datasets import augmentation, loading
+from keras_free_adv.datasets import augmentation, decoding, loading
 
 
 def first_labels(data, count=3):
@@ -216,6 +218,17 @@ def test_the_central_square_is_cut_and_resized(pictures_of_all_sizes):
             span = np.take(image[..., axis], [0, -1], axis=axis).mean(axis=1 - axis)
             expected = 0.5 + np.array([-1, 1]) * (side - 1) / (size - 1) / 2
             np.testing.assert_allclose(span, expected, atol=0.04)
+
+
+def test_a_jpeg_of_known_size_is_decoded_as_it_is_served():
+    """As Pillow does, and as `serve_bytes`; TensorFlow's default is off by one."""
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (16, 16, 3), dtype="uint8")
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=90)
+    found = decoding.whole_image(file.getvalue(), (16, 16, 3), is_jpeg=True)
+    expected = np.asarray(Image.open(file))
+    np.testing.assert_allclose(255 * found.numpy(), expected, atol=1e-3)
 
 
 def test_random_windows_follow_from_the_seed_and_the_number(pictures_of_all_sizes):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_free_adv import plotting
 from tests.conftest import said_by
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -71,6 +73,56 @@ def test_a_seed_makes_the_quickstart_repeatable_bit_for_bit(tmp_path):
         results[name] = weights, (folder / "history.json").read_text()
     assert results["one"] == results["again"]
     assert results["one"][0] != results["other"][0]
+
+
+def test_figures_draws_every_picture_in_every_format_and_shows_it(tmp_path):
+    small = ["--updates=8", "--test_examples=8", "--dpi=20"]
+    out = run("figures.py", *small, f"--output={tmp_path}")
+    index = (tmp_path / "index.md").read_text()
+    shown = re.findall(r"!\[.+\]\(\./(\w+)\.png\)", index)
+    assert f"{len(shown)} figures in {tmp_path}" in out
+    endings = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "index.md",
+        *(f"{name}.{ending}" for name in shown for ending in endings),
+    }
+    for name in shown:
+        for ending, begin in endings.items():
+            content = (tmp_path / f"{name}.{ending}").read_bytes()
+            assert content.startswith(begin)
+            assert len(content) < 2_000_000, (name, ending)
+    # The command on the page is the one that made it.
+    assert shlex.join(["python", "examples/figures.py", *small]) in index
+
+
+def test_the_gallery_has_all_of_plotting():
+    source = (EXAMPLES / "figures.py").read_text()
+    missing = [n for n in plotting.__all__ if f"plotting.{n}(" not in source]
+    assert not missing, "Add them to PICTURES in examples/figures.py."
+    pictures = re.findall(r'^    "(\w+)": Picture\(', source, re.M)
+    docs = EXAMPLES.parent / "docs"
+    shown = re.findall(
+        r"\(images/gallery/(\w+)\.png\)", (docs / "gallery.md").read_text()
+    )
+    remedy = "Run the command in docs/gallery.md."
+    assert shown == pictures, remedy
+    files = list((docs / "images/gallery").iterdir())
+    assert sorted(path.stem for path in files) == sorted(pictures), remedy
+    assert sum(path.stat().st_size for path in files) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--formats=png,gif", "must be some of png, svg, pdf. Received: png, gif"),
+        ("--formats=", "Received: none"),
+        ("more", "Unknown arguments: ['more']"),
+    ],
+)
+def test_figures_refuses_what_it_cannot_write_before_it_trains(flag, said):
+    out = fails("figures.py", flag)
+    assert said in out
+    assert "Training" not in out
 
 
 QUICK = ["--set=epochs=2", "--set=steps_per_epoch=12", "--verbose=0"]
@@ -241,10 +293,14 @@ folder.mkdir()
 # Looked at after epochs 2 and 4.
 (folder / "history.json").write_text(json.dumps(
     {{"seconds": [9.0, 3.0, 2.0, 8.0, 4.0],
+      "cpu_seconds": [6.0, 5.0, 7.0, 5.5, 5.5],
       "val_pgd20_accuracy": [0.1, 0.1, 0.3, 0.3]}}))
 print(reproduce_table.curve(recipe))
+flags.FLAGS.clock = "cpu"
+print(reproduce_table.curve(recipe))
 """
-    assert said_by(program) == "([4.0, 8.0], [0.1, 0.3])\n"
+    said = "([4.0, 8.0], [0.1, 0.3])\n([10.0, 20.0], [0.1, 0.3])\n"
+    assert said_by(program) == said
 
 
 def test_a_changed_run_is_not_taken_for_the_recipe(tmp_path):
@@ -375,6 +431,7 @@ def test_a_run_is_exported_with_all_that_is_known_of_it(tmp_path, short_run):
     said = run("export.py", *flags)
     path = tmp_path / "served" / "digits" / "1"
     assert f"Published: {path}" in said
+    assert "Pixels are in [0, 1]." in said
     assert f"-v {path.parent}:/models/digits -e MODEL_NAME=digits" in said
     assets = {p.name: p.read_text() for p in (path / "assets").iterdir()}
     assert assets["class_names.txt"].split() == [str(digit) for digit in range(10)]
@@ -390,5 +447,18 @@ def test_a_run_is_exported_with_all_that_is_known_of_it(tmp_path, short_run):
     said = fails("export.py", *flags, f"--report={other}")
     assert "must be of the model that is exported" in said
     flags[1] = f"--output={tmp_path / 'digits.tflite'}"
-    assert "Written" in run("export.py", *flags)
+    said = run("export.py", *flags, "--value_range=0,255")
+    assert "Written" in said
+    assert "Pixels are in [0, 255]." in said
     assert (tmp_path / "digits.tflite").stat().st_size > 10_000
+    assert "--version: a .tflite file" in fails("export.py", *flags, "--version=3")
+
+
+def test_the_readme_names_every_program_and_its_flags():
+    text = (EXAMPLES / "README.md").read_text()
+    for program in EXAMPLES.glob("*.py"):
+        assert f"`{program.name}" in text
+    for name, flags in re.findall(r"^python examples/(\w+)\.py (.*)$", text, re.M):
+        source = (EXAMPLES / f"{name}.py").read_text()
+        for flag in re.findall(r"--(\w+)", flags):
+            assert f'"{flag}"' in source, (name, flag)

@@ -16,9 +16,20 @@ MARGIN = 32
 Window = tuple[Any, Any, Any, Any]
 
 
-def whole_image(encoded: Any, shape: tuple[int | None, int | None, int]) -> Any:
+# As Pillow and most clients decode; TensorFlow's default is off by one or two.
+_DCT = "INTEGER_ACCURATE"
+
+
+def whole_image(
+    encoded: Any, shape: tuple[int | None, int | None, int], *, is_jpeg: bool
+) -> Any:
     """All of an image of known shape, `[height, width, channels]` in [0, 1]."""
-    pixels = tf.io.decode_image(encoded, channels=shape[-1], expand_animations=False)
+    if is_jpeg:
+        pixels = tf.io.decode_jpeg(encoded, channels=shape[-1], dct_method=_DCT)
+    else:
+        pixels = tf.io.decode_image(
+            encoded, channels=shape[-1], expand_animations=False
+        )
     return tf.cast(tf.ensure_shape(pixels, shape), tf.float32) / 255.0
 
 
@@ -44,12 +55,8 @@ def resized_window(
     """
     if is_jpeg:
         window = window_of(tf.io.extract_jpeg_shape(encoded))
-        # As Pillow and most clients decode; TensorFlow's default is off by one or two.
         pixels = tf.io.decode_and_crop_jpeg(
-            encoded,
-            tf.stack(window),
-            channels=channels,
-            dct_method="INTEGER_ACCURATE",
+            encoded, tf.stack(window), channels=channels, dct_method=_DCT
         )
     else:
         whole = tf.io.decode_image(encoded, channels=channels, expand_animations=False)

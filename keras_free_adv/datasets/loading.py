@@ -233,7 +233,8 @@ def _decoded(image: Any, source: Source) -> Any:
     """The whole image, in [0, 1]."""
     if source.encoding == "pixels":
         return image
-    return decoding.whole_image(image, source.shape)
+    is_jpeg = source.encoding == "jpeg"
+    return decoding.whole_image(image, source.shape, is_jpeg=is_jpeg)
 
 
 def _window(

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+from keras import tree
 
+from keras_free_adv import logits
 from keras_free_adv.attacks.half_precision import compute_dtypes
 from keras_free_adv.serving.served_classifier import ServedClassifier
 
@@ -17,6 +20,12 @@ HALF_PRECISION_TOLERANCE = 5e-2
 
 class ExportDisagreesError(RuntimeError):
     """An exported artifact does not answer as the model does."""
+
+
+def tolerance_of(network: keras.Model) -> float:
+    """How far the probabilities of this network may be apart."""
+    whole = set(compute_dtypes(network)) <= {"float32", "float64"}
+    return TOLERANCE if whole else HALF_PRECISION_TOLERANCE
 
 
 def sample_requests(
@@ -50,25 +59,59 @@ def sample_requests(
     }
 
 
+def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
+    """Probabilities `[B, classes]` by the model's own `predict`.
+
+    Nothing of what is exported is used: pixels are scaled and logits turned into
+    probabilities anew, in NumPy.
+
+    Args:
+        served: the classifier.
+        pixels: `[B, height, width, channels]`, uint8.
+    """
+    low, high = served.value_range
+    images = (low + (high - low) * (pixels / 255.0)).astype("float32")
+    declared = getattr(served.network, "input", None)
+    if isinstance(declared, (dict, list, tuple)):
+        images = tree.pack_sequence_as(declared, [images])
+    (outputs,) = tree.flatten(
+        served.network.predict(images, batch_size=len(pixels), verbose=0)
+    )
+    outputs = np.asarray(outputs, "float64").reshape(len(pixels), -1)
+    if served.view.source == logits.LOGITS:
+        if outputs.shape[-1] == 1:
+            outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=-1)
+        outputs = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+        return outputs / outputs.sum(axis=-1, keepdims=True)
+    if outputs.shape[-1] == 1:
+        outputs = np.concatenate([1.0 - outputs, outputs], axis=-1)
+    return outputs
+
+
 def check_agreement(folder: Path, served: ServedClassifier) -> None:
-    """Loads what was written, and compares its answers with the model's.
+    """Loads what was written, and compares its answers with the model's `predict`.
+
+    Of files, which `predict` does not take, with those of the code run eagerly.
 
     Raises:
         ExportDisagreesError: they differ, or depend on how images are batched.
     """
     loaded = tf.saved_model.load(str(folder))
-    whole = set(compute_dtypes(served.network)) <= {"float32", "float64"}
-    tolerance = TOLERANCE if whole else HALF_PRECISION_TOLERANCE
+    tolerance = tolerance_of(served.network)
     eager = {
         "serving_default": served.of_floats,
         "serve_uint8": served.of_uint8,
         "serve_bytes": served.of_files,
     }
-    for signature, (request,) in sample_requests(served, images=4).items():
+    requests = sample_requests(served, images=4)
+    by_keras = predicted(served, requests["serve_uint8"][0]["images"])
+    for signature, (request,) in requests.items():
         function = loaded.signatures[signature]
         tensors = {name: tf.constant(value) for name, value in request.items()}
         found = function(**tensors)
         expected = eager[signature](*tensors.values())
+        if signature != "serve_bytes":
+            expected["probabilities"] = tf.constant(by_keras, tf.float32)
         single = function(**{name: value[:1] for name, value in tensors.items()})
         _check_equal(found, expected, signature, tolerance, "the model")
         expected = {name: value[:1] for name, value in expected.items()}

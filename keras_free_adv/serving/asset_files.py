@@ -37,8 +37,8 @@ def check_recipe(recipe: Any) -> dict[str, Any] | None:
     return plain
 
 
-def check_report(report: Any, network: keras.Model) -> RobustnessReport | None:
-    """Returns a report, or raises if it is none of this model."""
+def check_report(report: Any, served: ServedClassifier) -> RobustnessReport | None:
+    """Returns a report, or raises if it is none of this model and its pixels."""
     if report is None:
         return None
     if not isinstance(report, RobustnessReport):
@@ -47,13 +47,25 @@ def check_report(report: Any, network: keras.Model) -> RobustnessReport | None:
             "RobustnessReport.from_json(text). Received: "
             f"report of type {type(report).__name__}."
         )
-    measured, ours = report.settings.get("model_checksum"), weights_checksum(network)
+    measured, ours = (
+        report.settings.get("model_checksum"),
+        weights_checksum(served.network),
+    )
     if measured is not None and measured != ours:
         raise ValueError(
             "Argument `report` must be of the model that is exported. Received: a "
             f"report of weights {measured}, and a model of weights {ours}. Evaluate "
             "this model, or export the one that was evaluated."
         )
+    for name, settings in report.threat_models.items():
+        attacked = settings.get("value_range")
+        if attacked is not None and tuple(attacked) != served.value_range:
+            raise ValueError(
+                "Argument `value_range` must be that of the report. Received: a report "
+                f"whose {name} attacked pixels in {list(attacked)}, and an export for "
+                f"pixels in {list(served.value_range)}. Pass value_range="
+                f"{tuple(attacked)}, or the report of an attack on this range."
+            )
     return report
 
 
@@ -74,7 +86,7 @@ def asset_files(
         "value_range": served.value_range,
         "image_size": served.image_size,
         "margin": served.margin,
-        "training": _training(model),
+        "training": _training(model, recipe),
         **versions,
     }
     texts = {
@@ -96,10 +108,16 @@ def as_assets(texts: Mapping[str, str], folder: Path) -> list[tf.saved_model.Ass
     return [tf.saved_model.Asset(str(folder / name)) for name in texts]
 
 
-def _training(model: keras.Model) -> dict[str, Any] | None:
-    if not isinstance(model, AdversarialModel):
+def _training(
+    model: keras.Model, recipe: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """What the model was made robust by, as its wrapper or its recipe says."""
+    if isinstance(model, AdversarialModel):
+        network = ("name", "trainable", "dtype", "model")
+        config = model.get_config().items()
+        settings = {name: value for name, value in config if name not in network}
+        return {"method": type(model).__name__, **settings}
+    if recipe is None or not {"method", "epsilon", "norm"} <= set(recipe):
         return None
-    config = model.get_config()
-    kept = ("epsilon", "norm", "value_range", "step_size", "replays", "steps")
-    settings = {name: config[name] for name in kept if name in config}
-    return {"method": type(model).__name__, **settings}
+    told = {name: recipe[name] for name in ("method", "epsilon", "norm")}
+    return {**told, **recipe.get("method_arguments", {})}

@@ -13,8 +13,9 @@ from keras_free_adv.datasets import decoding
 # A photo of 33 megapixels takes up 100 MB when it is decoded.
 MOST_PIXELS = 2**25
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
+# What files begin with.
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8\xff"
 # A PNG's signature, and the length, name, width and height of its first part.
 _HEADER_BYTES = 24
 
@@ -54,8 +55,8 @@ def decoded_images(
         header = tf.strings.substr(
             tf.strings.join([file, bytes(_HEADER_BYTES)]), 0, _HEADER_BYTES
         )
-        is_jpeg = _begins_with(header, _JPEG)
-        is_png = _begins_with(header, _PNG)
+        is_jpeg = _begins_with(header, JPEG)
+        is_png = _begins_with(header, PNG)
         known = tf.debugging.Assert(
             is_jpeg | is_png,
             [f"Input `{name}` must hold JPEG or PNG files. Received one of bytes:"]

@@ -13,9 +13,10 @@ import tensorflow as tf
 from keras_free_adv import files
 from keras_free_adv.attacks.half_precision import compute_dtypes
 from keras_free_adv.serving.agreement import (
-    TOLERANCE,
     ExportDisagreesError,
+    predicted,
     sample_requests,
+    tolerance_of,
 )
 from keras_free_adv.serving.from_model import served_classifier
 from keras_free_adv.serving.served_classifier import ServedClassifier
@@ -27,6 +28,7 @@ def export_for_litert(
     model: keras.Model,
     path: str | os.PathLike,
     *,
+    image_size: int | None = None,
     value_range: tuple[float, float] | None = None,
     from_logits: bool | str = "auto",
 ) -> str:
@@ -40,6 +42,8 @@ def export_for_litert(
     Args:
         model: a built classifier, as for `export_for_serving`.
         path: of the file; its name ends with ".tflite".
+        image_size: height and width of the images, for a model whose images vary in
+            size: the file takes images of this one.
         value_range: lowest and highest pixel value; None for that of the adversarial
             training, or (0, 1) for a model without one.
         from_logits: whether the model's outputs are logits; "auto" finds out.
@@ -69,13 +73,15 @@ def export_for_litert(
     served = served_classifier(
         model,
         class_names=None,
-        image_size=None,
+        image_size=image_size,
         value_range=value_range,
         from_logits=from_logits,
     )
-    served = dataclasses.replace(served, network=in_float32(served.network))
+    shape = (*served.image_size, served.input_shape[-1])
+    served = dataclasses.replace(served, input_shape=shape)
+    converted = dataclasses.replace(served, network=in_float32(served.network))
     with files.written_beside(path) as beside:
-        beside.write_bytes(_converted(served))
+        beside.write_bytes(_converted(converted))
         _check(beside, served)
     return str(path)
 
@@ -122,18 +128,21 @@ def _converted(served: ServedClassifier) -> bytes:
 
 
 def _check(file: Path, served: ServedClassifier) -> None:
-    images = sample_requests(served, images=4)["serving_default"][0]["images"]
-    expected = np.asarray(served.probabilities(tf.constant(images)))
+    """Compares the file with the model as it was, of mixed precision if it is."""
+    requests = sample_requests(served, images=4)
+    images = requests["serving_default"][0]["images"]
+    tolerance = tolerance_of(served.network)
     run = _interpreter()(model_path=str(file)).get_signature_runner()
-    found = run(images=images)["probabilities"]
-    apart = np.abs(found - expected).max()
-    if not apart <= TOLERANCE:  # NaN too
-        raise ExportDisagreesError(
-            "The file answers other probabilities than the model: they are "
-            f"{apart:.2g} apart, of at most {TOLERANCE:g}. Nothing was written. Is "
-            "there a layer that draws random numbers or changes its state when "
-            "training=False?"
-        )
+    for _ in range(2):  # random numbers may agree once
+        expected = predicted(served, requests["serve_uint8"][0]["images"])
+        apart = np.abs(run(images=images)["probabilities"] - expected).max()
+        if not apart <= tolerance:  # NaN too
+            raise ExportDisagreesError(
+                "The file answers other probabilities than the model: they are "
+                f"{apart:.2g} apart, of at most {tolerance:g}. Nothing was written. Is "
+                "there a layer that draws random numbers or changes its state when "
+                "training=False?"
+            )
 
 
 def _interpreter() -> Callable:

@@ -102,7 +102,7 @@ def export_for_serving(
         from_logits=from_logits,
     )
     plain_recipe = asset_files.check_recipe(recipe)
-    report = asset_files.check_report(report, served.network)
+    report = asset_files.check_report(report, served)
     parent = _checked_path(path, version)
     _check_strategy(model)
     texts = asset_files.asset_files(served, model, plain_recipe, report, _versions())
@@ -114,7 +114,6 @@ def export_for_serving(
         write_warm_up_requests(folder, parent.resolve().name, requests)
         check_agreement(folder, served)
 
-    files.discard_leftovers(parent / "version")
     return str(files.write_version(parent, write, version))
 
 
@@ -123,6 +122,12 @@ def _checked_path(path: Any, version: Any) -> Path:
         raise TypeError(
             f"Argument `path` must be a path. Received: path={path!r} (of type "
             f"{type(path).__name__})."
+        )
+    if "://" in str(path):
+        raise ValueError(
+            "Argument `path` must be a folder of this machine: only there a version "
+            f"appears whole or not at all. Received: path={str(path)!r}. Export to a "
+            "folder, and copy the version from there."
         )
     if version is not None:
         version = validation.positive_integer("version", version)
@@ -154,12 +159,22 @@ def _save(served: ServedClassifier, texts: dict[str, str], folder: Path) -> None
     module.variables_served = [one.value for one in served.network.variables]
     with tempfile.TemporaryDirectory() as beside:
         module.assets = asset_files.as_assets(texts, Path(beside) / "assets")
-        tf.saved_model.save(
-            module,
-            str(folder),
-            signatures=served.signatures(),
-            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-        )
+        try:
+            tf.saved_model.save(
+                module,
+                str(folder),
+                signatures=served.signatures(),
+                options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+            )
+        except AssertionError as error:  # so TensorFlow says it
+            raise ValueError(
+                "Argument `model` must hold all it needs as weights. Received: "
+                f"{served.network.name!r}, in which a layer has a tf.Variable, a table "
+                "or another resource of TensorFlow's. Use `self.add_weight`, or a "
+                "Keras layer such as keras.layers.IntegerLookup."
+            ) from error
+        except tf.errors.OpError as error:  # of a full disk, among others
+            raise OSError(error.message) from error
 
 
 def _check_needs_no_python(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What a trained model says of how it is to be served."""
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,8 @@ from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.training.wrapped_model import WrappedModel
 
 UNIT_RANGE = (0.0, 1.0)
+# How far from one the probabilities of half precision may sum.
+_SUMS_TO_ONE = 0.05
 
 
 def network_of(model: Any) -> keras.Model:
@@ -23,7 +26,7 @@ def network_of(model: Any) -> keras.Model:
 
     Raises:
         TypeError: it is no Keras model.
-        ValueError: it was not built.
+        ValueError: it was not built, or its `predict` does more than call it.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -36,6 +39,22 @@ def network_of(model: Any) -> keras.Model:
             "Argument `model` must be built: call it on a minibatch first. Received: "
             f"{network.name!r}, which has no weights yet."
         )
+    if getattr(network, "preprocessor", None) is not None:
+        raise ValueError(
+            "Argument `model` must not have a preprocessor attached: the artifact "
+            f"would leave it out. Received: {type(network).__name__} with preprocessor "
+            f"{type(network.preprocessor).__name__}. Create it with preprocessor=None, "
+            "and preprocess in the network."
+        )
+    for declared in getattr(network, "inputs", None) or []:
+        dtype = keras.backend.standardize_dtype(declared.dtype)
+        if not keras.backend.is_float_dtype(dtype):
+            raise ValueError(
+                "Argument `model` must take floats: images are scaled to its "
+                f"`value_range`, and whole numbers would lose them. Received: an input "
+                f"of {dtype}. Build it on keras.Input(dtype='float32'), and give it "
+                "these weights with set_weights; clients may send uint8."
+            )
     return network
 
 
@@ -93,10 +112,19 @@ def names_of_classes(class_names: Any, classes: int) -> tuple[str, ...]:
     if not strings or len(names) != classes or any("\n" in name for name in names):
         raise ValueError(
             f"Argument `class_names` must be {classes} strings of one line, one for "
-            "each class in the order of their numbers. Received: "
-            f"class_names={class_names!r}."
+            f"each class in the order of their numbers. Received: {_told(class_names)}."
         )
     return tuple(names)
+
+
+def _told(class_names: Any) -> str:
+    """What was passed, in a line."""
+    said = textwrap.shorten(repr(class_names), 100, placeholder=" ...")
+    return (
+        f"{len(class_names)} of them, {said}"
+        if hasattr(class_names, "__len__") and not isinstance(class_names, str)
+        else said
+    )
 
 
 def size_of_images(
@@ -143,7 +171,7 @@ def served_classifier(
     random = np.random.default_rng(0)
     images = random.uniform(low, high, (2, *size, input_shape[-1])).astype("float32")
     view = logits.logit_view(network, from_logits, images, call_with_images)
-    return ServedClassifier(
+    classifier = ServedClassifier(
         network=network,
         view=view,
         class_names=names_of_classes(class_names, view.classes),
@@ -152,3 +180,20 @@ def served_classifier(
         image_size=size,
         margin=margin,
     )
+    _check_probabilities(classifier, images, from_logits)
+    return classifier
+
+
+def _check_probabilities(
+    classifier: ServedClassifier, images: np.ndarray, from_logits: bool | str
+) -> None:
+    """Raises if what is served as probabilities is none."""
+    found = np.asarray(classifier.probabilities(images))
+    apart = np.abs(found.sum(-1) - 1.0).max()
+    if np.isfinite(found).all() and (found.min() < 0 or apart > _SUMS_TO_ONE):
+        raise ValueError(
+            "Argument `from_logits` must say what the model's outputs are. Received: "
+            f"from_logits={from_logits!r}, and outputs that as probabilities reach "
+            f"from {found.min():.3g} to {found.max():.3g} and sum to "
+            f"{found[0].sum():.3g}. Pass from_logits=True."
+        )

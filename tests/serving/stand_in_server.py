@@ -12,37 +12,105 @@ import json
 import re
 import threading
 import time
+import urllib.parse
 
 import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
-NOT_FOUND = "Servable not found for request: Latest({})"
+NOT_FOUND = "Servable not found for request: {}"
 
 
 class Unknown(Exception):
-    """There is no such model, version or signature."""
+    """There is no such model or version."""
 
 
 class Served:
-    """What the server holds; `delay` is how long each request takes."""
+    """What the server holds: the latest version that was published, or nothing yet.
 
-    def __init__(self, path, name, delay=0.0):
+    Attributes:
+        name: of the model.
+        delay: how long each request takes, in seconds.
+        state: of the version.
+        limit: requests that are answered; after them it has other things to do.
+    """
+
+    def __init__(
+        self, path=None, name="robust", delay=0.0, state="AVAILABLE", limit=10**9
+    ):
+        self.name, self.delay, self.state, self.limit = name, delay, state, limit
+        self.version = None
+        if path is not None:
+            self.publish(path)
+
+    def publish(self, path):
         self.loaded = tf.saved_model.load(str(path))
-        self.version, self.name, self.delay = int(path.name), name, delay
+        self.version = int(path.name)
 
     def answer(self, name, version, signature, inputs):
         time.sleep(self.delay)
-        if name != self.name or version not in (None, self.version):
-            raise Unknown(NOT_FOUND.format(name))
-        function = self.loaded.signatures[signature or "serving_default"]
+        if (
+            name != self.name
+            or version not in (None, self.version)
+            or self.state != "AVAILABLE"
+        ):
+            wanted = "Latest({})" if version is None else "Specific({}, {})"
+            raise Unknown(NOT_FOUND.format(wanted.format(name, version)))
+        self.limit -= 1
+        if self.limit < 0:
+            raise tf.errors.UnavailableError(None, None, "the queue is full")
+        function = self.loaded.signatures[signature]
         expected = function.structured_input_signature[1]
         tensors = {n: tf.constant(v, expected[n].dtype) for n, v in inputs.items()}
-        return {n: v.numpy() for n, v in function(**tensors).items()}
+        try:
+            return {n: v.numpy() for n, v in function(**tensors).items()}
+        except tf.errors.InvalidArgumentError as error:
+            raise tf.errors.InvalidArgumentError(
+                None, None, as_in_a_session(error.message)
+            ) from error
+
+    def status(self, name):
+        if name != self.name or self.version is None:
+            raise Unknown(f"Could not find any versions of model {name}")
+        response = get_model_status_pb2.GetModelStatusResponse()
+        states = get_model_status_pb2.ModelVersionStatus.State
+        response.model_version_status.add(
+            version=self.version, state=states.Value(self.state)
+        )
+        return response
 
 
-class OverGrpc(prediction_service_pb2_grpc.PredictionServiceServicer):
+def as_in_a_session(message):
+    """As the server's C++ session puts it; Python adds a head and an end."""
+    said = re.sub(
+        r"^Graph execution error:.*<stack traces unavailable>\n",
+        "",
+        message,
+        flags=re.S,
+    )
+    return re.sub(r" \[Op:\w+\]", "", said)
+
+
+@contextlib.contextmanager
+def told(context):
+    try:
+        yield
+    except Unknown as error:
+        context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+    except tf.errors.InvalidArgumentError as error:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
+    except tf.errors.UnavailableError as error:
+        context.abort(grpc.StatusCode.UNAVAILABLE, error.message)
+
+
+class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, served):
         self.served = served
 
@@ -50,18 +118,23 @@ class OverGrpc(prediction_service_pb2_grpc.PredictionServiceServicer):
         spec = request.model_spec
         version = spec.version.value if spec.HasField("version") else None
         inputs = {n: tf.make_ndarray(v) for n, v in request.inputs.items()}
-        try:
+        response = predict_pb2.PredictResponse()
+        with told(context):
             outputs = self.served.answer(
                 spec.name, version, spec.signature_name, inputs
             )
-        except Unknown as error:
-            context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        except tf.errors.InvalidArgumentError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
-        response = predict_pb2.PredictResponse()
-        for name, value in outputs.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+            for name, value in outputs.items():
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
         return response
+
+
+class Models(model_service_pb2_grpc.ModelServiceServicer):
+    def __init__(self, served):
+        self.served = served
+
+    def GetModelStatus(self, request, context):
+        with told(context):
+            return self.served.status(request.model_spec.name)
 
 
 def handler(served):
@@ -69,20 +142,37 @@ def handler(served):
         def do_POST(self):
             size = int(self.headers["Content-Length"])
             asked = json.loads(self.rfile.read(size))
-            found = re.fullmatch(
-                r"/v1/models/(\w+)(?:/versions/(\d+))?:predict", self.path
-            )
+            self.answer(r"/v1/models/([^/:]+)(?:/versions/(\d+))?:predict", asked)
+
+        def do_GET(self):
+            self.answer(r"/v1/models/([^/:]+)", None)
+
+        def answer(self, path, asked):
+            found = re.fullmatch(path, urllib.parse.unquote(self.path))
+            if not found:
+                self.say(400, {"error": f"Malformed request: {self.path}"})
+                return
             try:
-                version = found[2] and int(found[2])
-                inputs = {n: as_array(v) for n, v in asked["inputs"].items()}
-                outputs = served.answer(
-                    found[1], version, asked.get("signature_name"), inputs
-                )
-                self.say(200, {"outputs": {n: as_json(v) for n, v in outputs.items()}})
+                self.say(200, self.found(asked, *found.groups()))
             except Unknown as error:
                 self.say(404, {"error": str(error)})
             except tf.errors.InvalidArgumentError as error:
                 self.say(400, {"error": error.message})
+            except tf.errors.UnavailableError as error:
+                self.say(503, {"error": error.message})
+
+        def found(self, asked, name, version=None):
+            if asked is None:
+                return json_format.MessageToDict(
+                    served.status(name), preserving_proto_field_name=True
+                )
+            outputs = served.answer(
+                name,
+                version and int(version),
+                asked.get("signature_name", "serving_default"),
+                {n: as_array(v) for n, v in asked["inputs"].items()},
+            )
+            return {"outputs": {n: as_json(v) for n, v in outputs.items()}}
 
         def say(self, status, what):
             text = json.dumps(what).encode()
@@ -118,8 +208,9 @@ def running(served):
     pool = concurrent.futures.ThreadPoolExecutor(2)
     over_grpc = grpc.server(pool, options=[("grpc.max_receive_message_length", 2**28)])
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        OverGrpc(served), over_grpc
+        Predictions(served), over_grpc
     )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(served), over_grpc)
     grpc_port = over_grpc.add_insecure_port("localhost:0")
     over_grpc.start()
     over_rest = http.server.ThreadingHTTPServer(("localhost", 0), handler(served))

@@ -47,6 +47,43 @@ def test_a_network_of_the_zoo(tmp_path):
     np.testing.assert_allclose(found, probabilities(network, images), atol=1e-5)
 
 
+def test_images_of_any_size_become_of_one(tmp_path):
+    network = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    with pytest.raises(ValueError, match="`image_size` is needed"):
+        export_for_litert(network, tmp_path / "a.tflite")
+    path = export_for_litert(network, tmp_path / "a.tflite", image_size=12)
+    images = np.random.default_rng(0).uniform(size=(3, 12, 12, 3)).astype("float32")
+    found = answers(path, images)["probabilities"]
+    np.testing.assert_allclose(found, probabilities(network, images), atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Offset(keras.layers.Layer):
+    """Adds what its configuration does not know."""
+
+    offset = 0.0
+
+    def call(self, inputs):
+        numbers = keras.ops.arange(inputs.shape[-1])
+        return inputs + self.offset * keras.ops.cast(numbers, inputs.dtype)
+
+
+def test_a_copy_that_lost_something_is_not_written(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    network = keras.Sequential([colour_network(), Offset()])
+    network.layers[-1].offset = 3.0
+    with pytest.raises(ExportDisagreesError, match="Nothing was written"):
+        export_for_litert(network, tmp_path / "a.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_answers_otherwise_is_not_written(tmp_path):
     (tmp_path / "a.tflite").write_text("before")
     network = keras.Sequential([colour_network(), Noisy()])

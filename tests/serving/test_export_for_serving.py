@@ -134,6 +134,24 @@ def test_files_of_other_sizes_are_cropped_and_resized(model, artifact, tmp_path)
     check_answers(found, expected(lambda side: round(side * 8 / (8 + 32))), 1e-5)
 
 
+def test_the_window_of_a_larger_jpeg_is_its_middle(model, artifact):
+    """Smooth pictures: at a window's edge, decoders upsample colours differently."""
+    random = np.random.default_rng(4)
+    files, expected = [], []
+    for height, width in [(64, 64), (48, 120), (200, 90)]:
+        coarse = random.uniform(0, 255, (4, 4, 3))
+        picture = resized(coarse, (height, width)).round().astype("uint8")
+        files.append(encoded(picture, "JPEG", quality=95, subsampling=0))
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        decoded = as_pillow_decodes(files[-1])
+        square = decoded[top : top + side, left : left + side]
+        expected.append(resized(square, (8, 8)) / 255)
+    found = signatures(artifact)["serve_bytes"](image_bytes=tf.constant(files))
+    wanted = probabilities(model.model, np.stack(expected).astype("float32"))
+    check_answers(found, wanted, 1e-3)
+
+
 def test_gray_models_take_colour_files_and_the_other_way_round(tmp_path):
     gray = colour_network(shape=(8, 8, 1))
     served = signatures(published(gray, tmp_path / "gray"))["serve_bytes"]
@@ -253,6 +271,15 @@ def test_it_tells_of_itself(model, tmp_path):
     told = json.loads((assets / "description.json").read_text())
     assert told["training"]["epsilon"] == 0.03
     assert told["training"]["method"] == "FreeAdversarialModel"
+    # Of plain Keras the recipe knows it.
+    plain_path = published(model.model, tmp_path / "plain", recipe=recipe)
+    plain = json.loads((plain_path / "assets/description.json").read_text())
+    assert plain["training"] == {
+        "method": "free",
+        "epsilon": pytest.approx(8 / 255),
+        "norm": "linf",
+        "replays": 8,
+    }
     assert told["value_range"] == [0.0, 1.0]
     assert told["input_shape"] == list(SHAPE)
     # They are assets of the SavedModel: who copies it by TensorFlow keeps them.
@@ -273,6 +300,105 @@ def test_a_report_of_another_model_is_refused(model, tmp_path):
     with pytest.raises(ValueError, match="`report` must be of the model that is exp"):
         export_for_serving(model, tmp_path, report=report)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
+def test_a_report_of_another_pixel_range_is_refused(tmp_path):
+    """Plain Keras does not know its range; the attacks that it withstood do."""
+    images, labels = colour_images(8)
+    network = colour_network()
+    attack = PGDAttack(8, steps=1, value_range=(0, 255), seed=0)
+    report = evaluate_robustness(
+        network, (images.astype("float32"), labels), [attack], verbose=0
+    )
+    with pytest.raises(ValueError, match=r"pixels in \[0.0, 255.0\], and an export"):
+        export_for_serving(network, tmp_path, report=report)
+    path = published(network, tmp_path, report=report, value_range=(0, 255))
+    told = json.loads((path / "assets/description.json").read_text())
+    assert told["value_range"] == [0.0, 255.0]
+
+
+class WithPreprocessor(keras.Model):
+    """As a task of KerasHub."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = colour_network()
+        self.preprocessor = lambda images: images * 2
+
+    def call(self, images):
+        return self.network(images)
+
+
+def with_integers():
+    images = keras.Input(SHAPE, dtype="uint8")
+    floats = keras.layers.Rescaling(1 / 255)(images)
+    return keras.Model(images, colour_network()(floats))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (WithPreprocessor, "must not have a preprocessor attached"),
+        (with_integers, "must take floats.*an input of uint8"),
+    ],
+)
+def test_a_model_whose_predict_does_more_is_refused(made, message, tmp_path):
+    model = made()
+    model(colour_images(1)[0])
+    with pytest.raises(ValueError, match=message):
+        export_for_serving(model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logits_are_not_served_as_probabilities(tmp_path):
+    with pytest.raises(ValueError, match="Pass from_logits=True"):
+        export_for_serving(colour_network(), tmp_path, from_logits=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+class OtherPredict(keras.Sequential):
+    """Whose `predict` is not what calling it gives."""
+
+    def predict_step(self, data):
+        return 1.5 * super().predict_step(data)
+
+
+def test_an_export_is_compared_with_predict(tmp_path):
+    model = OtherPredict([keras.Input(SHAPE), *colour_network().layers])
+    with pytest.raises(ExportDisagreesError, match="'serving_default'.*than the model"):
+        export_for_serving(model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+class WithTable(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.offset = tf.Variable(1.0)
+
+    def call(self, inputs):
+        return inputs + self.offset
+
+
+def test_variables_that_keras_does_not_know_are_named(tmp_path):
+    network = keras.Sequential([colour_network(), WithTable()])
+    with pytest.raises(ValueError, match=r"a tf.Variable.*Use `self.add_weight`"):
+        export_for_serving(network, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bucket_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="must be a folder of this machine"):
+        export_for_serving(colour_network(), "gs://bucket/model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_class_names_are_counted_and_not_listed(tmp_path):
+    names = [f"class number {i}" for i in range(999)]
+    with pytest.raises(ValueError, match="999 of them") as error:
+        export_for_serving(colour_network(), tmp_path, class_names=names)
+    assert len(str(error.value)) < 400
 
 
 def test_the_requests_that_warm_up_are_answered(artifact):
