@@ -9,7 +9,9 @@ folder, made by `train.py` and `evaluate.py`; stop this program at any time, and
 same command goes on. With `--train=false` it only prints what is there.
 
 With `--monitor_every` it also draws robust accuracy against training time. Other work
-of the machine is kept out: each epoch counts as long as its run's fastest one.
+of the machine is kept out: each epoch counts as long as its run's fastest one. Where a
+machine was never quiet, and only its processor trains, `--clock=cpu` counts the seconds
+that the processor spent on the training instead.
 """
 
 import dataclasses
@@ -42,6 +44,7 @@ flags.DEFINE_integer("autoattack_examples", 500, "Test images under AutoAttack."
 flags.DEFINE_integer(
     "monitor_every", 0, "PGD-20 each so many epochs, for a curve; 0 for never.", 0
 )
+flags.DEFINE_enum("clock", "wall", ["wall", "cpu"], "What times are of.")
 flags.DEFINE_integer("seed", 0, "Seed of the weights, the order and the attacks.")
 flags.DEFINE_bool("train", True, "Whether to train and attack what is missing.")
 flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
@@ -55,7 +58,7 @@ class Row:
 
     Attributes:
         recipe: the recipe.
-        minutes: training time, the updates alone.
+        minutes: training time, the updates alone, by the chosen clock.
         fastest: of an update, in seconds, in the fastest epoch.
         paper: the report under the paper's attacks.
         autoattack: the report under AutoAttack, or None.
@@ -155,7 +158,7 @@ def measured(recipe: Recipe) -> Row | None:
     paper = report("paper", FLAGS.examples)
     if paper is None:
         return None
-    seconds = runs.history_of(folder)["seconds"]
+    seconds = seconds_of(recipe)
     return Row(
         recipe,
         sum(seconds) / 60,
@@ -163,6 +166,12 @@ def measured(recipe: Recipe) -> Row | None:
         paper,
         report("autoattack", FLAGS.autoattack_examples),
     )
+
+
+def seconds_of(recipe: Recipe) -> list[float]:
+    """What each epoch took."""
+    history = runs.history_of(folder_of(recipe))
+    return history["cpu_seconds" if FLAGS.clock == "cpu" else "seconds"]
 
 
 def accuracy_table(rows: list[Row]) -> list[str]:
@@ -191,7 +200,9 @@ def accuracy(report: RobustnessReport, name: str, published: dict[str, float]) -
 def time_table(rows: list[Row]) -> list[str]:
     """Minutes, and the cost of an update, relative to natural training."""
     natural = next((row for row in rows if row.recipe.method == "natural"), None)
-    head = ["training", "updates", "minutes", "ms an update", "/ natural", "published"]
+    clock = "CPU " if FLAGS.clock == "cpu" else ""
+    units = [f"{clock}minutes", f"{clock}ms an update"]
+    head = ["training", "updates", *units, "/ natural", "published"]
     lines = [head]
     for row in rows:
         ratio = f"{row.fastest / natural.fastest:.2f}" if natural else ""
@@ -220,7 +231,7 @@ def curve(recipe: Recipe) -> tuple[list[float], list[float]]:
     # Its first entry is of the first look; between two looks the last one is repeated.
     first = recipe.epochs - len(accuracy) + 1
     looks = range(first, recipe.epochs + 1, FLAGS.monitor_every)
-    seconds = [epoch * min(history["seconds"]) for epoch in looks]
+    seconds = [epoch * min(seconds_of(recipe)) for epoch in looks]
     return seconds, [accuracy[epoch - first] for epoch in looks]
 
 
@@ -234,6 +245,7 @@ def draw_curves(rows: list[Row]) -> str:
         curves,
         ylabel="PGD-20 accuracy on test images",
         title=f"{FLAGS.table}, {FLAGS.scale}; an epoch counts as its run's fastest",
+        xlabel="training, CPU minutes" if FLAGS.clock == "cpu" else "training, minutes",
     )
     path = Path(FLAGS.output) / f"curve-{FLAGS.table}-{FLAGS.scale}.png"
     with files.written_beside(path) as beside:

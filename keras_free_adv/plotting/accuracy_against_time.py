@@ -16,6 +16,7 @@ def plot_accuracy_against_time(
     *,
     ylabel: str = "robust accuracy",
     title: str = "",
+    xlabel: str = "training, minutes",
 ) -> Figure:
     """Draws how accuracy rises while models are trained, on one axis of seconds.
 
@@ -23,6 +24,7 @@ def plot_accuracy_against_time(
         curves: name to (seconds of training so far, accuracy then, as a share).
         ylabel: what the accuracy is of, such as "PGD-20 accuracy, 500 test images".
         title: above the picture.
+        xlabel: what the seconds are of; they are drawn as minutes.
 
     Returns:
         A matplotlib figure.
@@ -38,12 +40,13 @@ def plot_accuracy_against_time(
     checked = _checked(curves)
     validation.text("ylabel", ylabel)
     validation.text("title", title)
+    validation.text("xlabel", xlabel)
     figure = new_figure(8, 5)
     axis = figure.subplots()
     for number, (name, (seconds, accuracy)) in enumerate(checked.items()):
         axis.plot(seconds / 60, accuracy, style(number), label=name, markersize=5)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    finish_curves(axis, "training, minutes", ylabel, title)
+    finish_curves(axis, xlabel, ylabel, title)
     return figure
 
 

@@ -17,7 +17,14 @@ from keras_free_adv.evaluation.input_gradients import input_gradients
 from keras_free_adv.labels import check_classes, class_numbers
 from keras_free_adv.logits import LogitView
 from keras_free_adv.plotting import checks
-from keras_free_adv.plotting.style import LABEL, TEXT, TITLE, fitted, scale_of
+from keras_free_adv.plotting.style import (
+    LABEL,
+    TEXT,
+    TITLE,
+    fitted,
+    new_figure,
+    scale_of,
+)
 
 # Its lightness rises evenly, so that it is read in black and white, too.
 _COLORS = "viridis"
@@ -244,7 +251,7 @@ def _places(columns: int) -> tuple[Figure, list[list[_Place]], _Place]:
     """
     side, left, gap, right, bottom, top = 3.8, 1.0, 0.8, 1.6, 1.25, 4.4
     width, height = left + columns * (side + gap) - gap + right, bottom + side + top
-    figure = Figure(figsize=(width, height))
+    figure = new_figure(width, height, layout=None)
     rows = [
         [
             (
@@ -292,6 +299,7 @@ def _draw_in_3d(
 def _draw_contours(
     axis: Axes, loss: np.ndarray, steps: np.ndarray, levels: np.ndarray
 ) -> Any:
+    """Lines are white with a black rim: seen on light and on dark."""
     mesh = axis.pcolormesh(
         steps,
         steps,
@@ -300,18 +308,20 @@ def _draw_contours(
         vmin=levels[0],
         vmax=levels[-1],
         shading="gouraud",
+        rasterized=True,  # in a file of lines, its triangles would take megabytes
     )
     inside = levels[(levels > loss.min()) & (levels < loss.max())]
     if inside.size:
-        lines = axis.contour(steps, steps, loss, inside, colors="black", linewidths=1)
-        axis.clabel(lines, inside[::2], fontsize=TEXT, fmt="%.3g")
+        lines = axis.contour(steps, steps, loss, inside, colors="white", linewidths=1)
+        lines.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
+        for text in axis.clabel(lines, inside[::2], fontsize=TEXT, fmt="%.3g"):
+            text.set_path_effects([withStroke(linewidth=3, foreground="black")])
     axis.plot(
         [1, 0, -1, 0, 1],
         [0, 1, 0, -1, 0],
         "--",
         color="white",
         linewidth=2,
-        # Seen on light and on dark.
         path_effects=[withStroke(linewidth=4, foreground="black")],
     )
     axis.plot(0, 0, "o", color="white", markeredgecolor="black", markersize=9)

@@ -1,7 +1,8 @@
 """How the pictures look: at the size of a slide, and in black and white."""
 
+import io
 import textwrap
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -56,6 +57,17 @@ def scale_of(value_range: tuple[float, float]) -> str:
     return "pixels in [{:g}, {:g}]".format(*value_range)
 
 
-def new_figure(width: float, height: float) -> Figure:
+class ShownFigure(Figure):
+    """A figure that notebooks show; those of pyplot are shown by its state alone."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
+
+
+def new_figure(
+    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
     """A figure that belongs to nobody, `width` by `height` inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout=layout)
