@@ -1,9 +1,18 @@
 """Free adversarial training for Keras: robustness in one changed line.
 
 `model = FreeAdversarialModel(model, epsilon=8 / 255)`, and `fit` as before. Besides
-what is listed in `__all__`, the submodules `datasets`, `zoo`, `recipes` and `plotting`
-can be imported.
+what is listed in `__all__`, the submodules `datasets`, `zoo`, `recipes`, `plotting` and
+`teaching` can be imported.
 """
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "keras_free_adv runs on Keras' TensorFlow backend. Received: "
+        f"{keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow before anything "
+        "imports Keras, or the backend in Keras' configuration file."
+    )
 
 from keras_free_adv.attacks.apgd_attack import APGDAttack
 from keras_free_adv.attacks.auto_attack import AutoAttack

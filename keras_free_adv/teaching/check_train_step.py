@@ -1,0 +1,334 @@
+"""Whether a student's update is that of Free training."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_free_adv.teaching.arrays import Mistake, alike, as_array, explained
+from keras_free_adv.teaching.trained_example import (
+    BATCH,
+    EPSILON,
+    LEARNING_RATE,
+    STEP_SIZE,
+    CountedPasses,
+    delta_of,
+    free_model,
+    sgd,
+    trained_example,
+)
+from keras_free_adv.teaching.verdict import Verdict, name_of, verdict_on
+
+_UPDATES = 3
+
+
+def check_train_step(train_step: Callable[..., Any]) -> Verdict:
+    """Checks one update of Free training (Shafahi et al. 2019, Algorithm 1).
+
+        train_step(network, optimizer, images, labels, delta, epsilon, step_size)
+            -> the new delta
+
+    It updates the weights of `network` by `optimizer`, and returns the new delta. The
+    loss is the mean sparse cross-entropy of the logits at clip(images + delta), pixels
+    in [0, 1]. Weights, batch norm and delta are compared with those that
+    `FreeAdversarialModel.train_on_batch` leaves, and the passes are counted: one
+    forward and one backward an update.
+
+    Args:
+        train_step: the student's function, of tensors; it may be a `tf.function`.
+
+    Returns:
+        A verdict.
+
+    Example:
+    >>> def train_step(network, optimizer, images, labels, delta, epsilon, step_size):
+    ...     return delta
+    >>> print(check_train_step(train_step))
+    train_step: not yet
+      - It makes no forward pass: call network(..., training=True).
+      - The weights stay as they were: apply the gradients by the optimizer.
+      - delta comes back as it was: step along the sign of its gradient, and return the
+        new one.
+    """
+    return verdict_on(name_of(train_step, "train_step"), lambda: _findings(train_step))
+
+
+def _findings(train_step: Callable[..., Any]) -> Iterator[str]:
+    truth, tried = trained_example(), trained_example()
+    library = free_model(truth.network)
+    for _ in range(2):  # so that delta is something
+        library.train_on_batch(*truth.minibatch(1))
+    optimizer = sgd(tried.network)
+    for _ in range(_UPDATES):
+        images, labels = truth.minibatch(0)
+        weights, delta = truth.network.get_weights(), delta_of(library)
+        library.train_on_batch(images, labels)
+        update = _Update(
+            truth.network, images, labels, weights, truth.network.get_weights(), delta
+        )
+        expected = delta_of(library)
+
+        tried.network.set_weights(weights)
+        tried.passes.forget()
+        returned = train_step(
+            tried.network,
+            optimizer,
+            tf.constant(images),
+            tf.constant(labels),
+            tf.constant(delta),
+            EPSILON,
+            STEP_SIZE,
+        )
+        now = tried.network.get_weights()
+        found = [
+            *_of_passes(tried.passes),
+            *_of_weights(update, now, tried.network),
+            *_of_delta(update, returned, expected),
+        ]
+        if found:
+            yield from found
+            return
+
+
+class _Update(NamedTuple):
+    """An update that the library made.
+
+    Attributes:
+        network: to compute gradients with; its weights are put back.
+        images: of the minibatch.
+        labels: of the minibatch.
+        before: the weights before it.
+        after: the weights after it.
+        delta: before it.
+    """
+
+    network: keras.Model
+    images: np.ndarray
+    labels: np.ndarray
+    before: list[np.ndarray]
+    after: list[np.ndarray]
+    delta: np.ndarray
+
+    def gradients(
+        self,
+        delta: np.ndarray,
+        *,
+        clipped: bool = True,
+        training: bool = True,
+        late: bool = False,
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Gradients of the weights and of delta; `late` is after the update."""
+        self.network.set_weights(self.after if late else self.before)
+        variable = tf.constant(delta)
+        with tf.GradientTape() as tape:
+            tape.watch(variable)
+            perturbed = self.images + variable
+            if clipped:
+                perturbed = tf.clip_by_value(perturbed, 0.0, 1.0)
+            logits = self.network(perturbed, training=training)
+            loss = tf.reduce_mean(
+                keras.ops.sparse_categorical_crossentropy(
+                    self.labels, logits, from_logits=True
+                )
+            )
+        of_weights, of_delta = tape.gradient(
+            loss, (self.network.trainable_variables, variable)
+        )
+        self.network.set_weights(self.after)
+        return [np.asarray(g) for g in of_weights], np.asarray(of_delta)
+
+    def updated(self, gradients: list[np.ndarray], rate: float) -> np.ndarray:
+        """The trainable weights after a step of SGD, in one row."""
+        before = _trainable(self.network, self.before)
+        gradient = np.concatenate([g.ravel() for g in gradients])
+        return before - rate * gradient
+
+
+def _of_passes(passes: CountedPasses) -> Iterator[str]:
+    if not passes.forward:
+        yield "It makes no forward pass: call network(..., training=True)."
+    elif passes.forward > 1:
+        yield (
+            f"It makes {passes.forward} forward passes: Free training needs one, whose "
+            "loss serves the weights and delta."
+        )
+    if passes.backward > 1:
+        yield (
+            f"It makes {passes.backward} backward passes: Free training is free because"
+            " it makes one. Ask the tape once, for both: tape.gradient(loss, (weights, "
+            "delta))."
+        )
+
+
+def _of_weights(
+    update: _Update, now: list[np.ndarray], network: keras.Model
+) -> Iterator[str]:
+    result = _trainable(network, now)
+    expected = _trainable(network, update.after)
+    if not alike(result, expected):
+        mistakes = _mistakes_of_weights(update, expected)
+        yield explained(result, expected, mistakes, "What is left of the weights")
+    elif not alike(_others(network, now), _others(network, update.after)):
+        yield (
+            "The statistics of batch norm are not those of one pass in training mode: "
+            "call network(..., training=True), once."
+        )
+
+
+def _mistakes_of_weights(update: _Update, expected: np.ndarray) -> list[Mistake]:
+    delta, rate = update.delta, LEARNING_RATE
+    right, of_delta = update.gradients(delta)
+    new = _ascended(delta, of_delta)
+    return [
+        Mistake(
+            update.updated(right, 0.0),
+            "The weights stay as they were: apply the gradients by the optimizer.",
+        ),
+        Mistake(
+            update.updated(right, -rate),
+            "The weights go uphill: it is delta that climbs; the optimizer gets the "
+            "gradients of the weights as they are.",
+        ),
+        Mistake(
+            update.updated(update.gradients(np.zeros_like(delta))[0], rate),
+            "The weights are updated at the clean images: add delta to them first.",
+        ),
+        Mistake(
+            update.updated(update.gradients(new)[0], rate),
+            "The weights are updated at the new delta: both gradients are taken at the "
+            "old one, in one backward pass.",
+        ),
+        Mistake(
+            update.updated(update.gradients(delta, clipped=False)[0], rate),
+            "The network sees pixels outside the range: clip images + delta to "
+            "[0, 1] on its way in.",
+        ),
+        Mistake(
+            update.updated(update.gradients(delta, training=False)[0], rate),
+            "The network runs in inference mode: call network(..., training=True).",
+        ),
+        Mistake(
+            update.updated(right, BATCH * rate),
+            "The weights go as many times too far as there are examples: the loss is "
+            "their mean, not their sum.",
+        ),
+        Mistake(
+            expected + (expected - update.updated(right, 0.0)),
+            "The weights are updated twice by the same gradients.",
+        ),
+    ]
+
+
+def _of_delta(update: _Update, returned: Any, expected: np.ndarray) -> Iterator[str]:
+    # A delta of the wrong kind ends the check.
+    result = as_array(returned, expected, "the new delta")
+    _, gradient = update.gradients(update.delta)
+    # Where a gradient is next to zero, its sign is a matter of rounding; where the
+    # images are clipped it is zero exactly.
+    size = np.abs(gradient)
+    sure = (size > 1e-4 * size.max()) | (size == 0)
+    if not alike(result[sure], expected[sure]):
+        mistakes = _mistakes_of_delta(update, gradient, expected)
+        yield explained(result, expected, mistakes, "delta")
+
+
+def _mistakes_of_delta(
+    update: _Update, gradient: np.ndarray, expected: np.ndarray
+) -> list[Mistake]:
+    delta, images = update.delta, update.images
+    step = STEP_SIZE * np.sign(gradient)
+    _, unclipped = update.gradients(delta, clipped=False)
+    _, late = update.gradients(delta, late=True)
+    _, clean = update.gradients(np.zeros_like(delta))
+    _, inference = update.gradients(delta, training=False)
+    in_pixels = (
+        "delta is clipped to [0, 1]: that is the range of *pixels*; delta is in "
+        "[-epsilon, epsilon]."
+    )
+    return [
+        Mistake(
+            delta,
+            "delta comes back as it was: step along the sign of its gradient, and "
+            "return the new one.",
+        ),
+        Mistake(
+            (delta - step).clip(-EPSILON, EPSILON),
+            "delta goes downhill: the weights descend, and delta climbs; add the step.",
+        ),
+        Mistake(
+            (delta + STEP_SIZE * gradient).clip(-EPSILON, EPSILON),
+            "delta moves along the gradient itself: take its *sign*.",
+        ),
+        Mistake(
+            delta + step,
+            "delta leaves the ball: clip it to [-epsilon, epsilon] after the step.",
+        ),
+        Mistake(
+            step,
+            "delta is dropped, and begins at zero again: start the step from the delta "
+            "that was passed in.",
+        ),
+        Mistake(
+            (delta + EPSILON * np.sign(gradient)).clip(-EPSILON, EPSILON),
+            "delta's step is epsilon long, not `step_size`.",
+        ),
+        Mistake(
+            (delta + np.sign(gradient)).clip(-EPSILON, EPSILON),
+            "delta's step is 1 long: multiply the sign by `step_size`.",
+        ),
+        Mistake(expected.clip(0, 1), in_pixels),
+        Mistake((delta + step).clip(0, 1), in_pixels),
+        Mistake(
+            expected.clip(-images, 1 - images),
+            "delta is clipped so that images + delta are pixels, the variant of Wong "
+            "et al. (2020); in Shafahi et al. the network's input is clipped, and "
+            "delta is kept as it is for the images to come.",
+        ),
+        Mistake(
+            _ascended(delta, clean),
+            "delta follows the gradient of the clean images: take it at images + "
+            "delta.",
+        ),
+        Mistake(
+            _ascended(delta, late),
+            "delta follows the gradient at the *new* weights, from a second pass: both "
+            "gradients are taken at once, at the old ones.",
+        ),
+        Mistake(
+            _ascended(delta, unclipped),
+            "delta moves where images + delta are outside the pixel range: clip them "
+            "to [0, 1] inside the tape; delta has no gradient there, and stays.",
+        ),
+        Mistake(
+            _ascended(delta, inference),
+            "delta follows the gradient of inference mode: call network(..., "
+            "training=True).",
+        ),
+    ]
+
+
+def _ascended(delta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    return (delta + STEP_SIZE * np.sign(gradient)).clip(-EPSILON, EPSILON)
+
+
+def _trainable(network: keras.Model, weights: list[np.ndarray]) -> np.ndarray:
+    """The trainable ones, in one row."""
+    return _row(network, weights, trainable=True)
+
+
+def _others(network: keras.Model, weights: list[np.ndarray]) -> np.ndarray:
+    return _row(network, weights, trainable=False)
+
+
+def _row(
+    network: keras.Model, weights: list[np.ndarray], *, trainable: bool
+) -> np.ndarray:
+    return np.concatenate(
+        [
+            values.ravel()
+            for variable, values in zip(network.weights, weights, strict=True)
+            if variable.trainable == trainable
+        ]
+    )
