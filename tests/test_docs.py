@@ -44,18 +44,24 @@ def test_every_public_name_has_an_example():
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES += [ROOT / "examples/README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
 def test_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
-    """In their order, in one namespace, as a reader would paste them."""
+    """In their order, in one namespace, as a reader would paste them.
+
+    A block with a title is of another library.
+    """
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r" *```python\n(.*?)```", page.read_text(), re.S)
+    blocks = re.findall(
+        r" *```python(?: hl_lines=\S+)?\n(.*?)```", page.read_text(), re.S
+    )
     names = {}
     for block in map(textwrap.dedent, blocks):
         exec(compile(block, page.name, "exec"), names)
-    if page.name == "README.md":
+    if page == ROOT / "README.md":
         assert (tmp_path / "robust.keras").exists()
 
 

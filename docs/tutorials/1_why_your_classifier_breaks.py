@@ -124,7 +124,7 @@ figure
 # - The gradient that trains a network also breaks it.
 # - An attack is gradient ascent on the image, projected into a ball that you choose.
 # - Report the attack, epsilon, the pixel scale, and the number of images; a weak attack
-#   makes any model look robust ([tutorial 3](3_can_you_trust_that_number.py)).
+#   makes any model look robust ([tutorial 3](3_can_you_trust_that_number.ipynb)).
 #
-# Next: [how to train a model that holds](2_adversarial_training_for_free.py), at the
+# Next: [how to train a model that holds](2_adversarial_training_for_free.ipynb), at the
 # cost of ordinary training.

@@ -178,7 +178,9 @@ figure
 #   so train for several times m epochs.
 # - `free.model` is your own network: save it, export it, serve it.
 # - An accuracy under PGD is an upper bound: [can you trust that
-#   number?](3_can_you_trust_that_number.py)
+#   number?](3_can_you_trust_that_number.ipynb)
+# - A run that matters is watched, backed up and measured: [CIFAR-10,
+#   seriously](4_cifar10_seriously.ipynb).
 
 # %%
 free.model.summary()

@@ -143,3 +143,6 @@ with warnings.catch_warnings():
 #   `report.to_json()` have all of them.
 # - The *worst case* over several attacks, counted image by image.
 # - AutoAttack, and what you would try against your own defense.
+#
+# Next: [CIFAR-10, seriously](4_cifar10_seriously.ipynb), and [serve
+# it](5_serve_it.ipynb), where a step before the network hides the gradients.
