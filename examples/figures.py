@@ -56,6 +56,9 @@ flags.DEFINE_integer("seed", 0, "Seed of everything.")
 FORMATS = ("png", "svg", "pdf")
 EPOCHS = 12
 SHOWN = 6  # images in a row
+TURNED = {0: 8, 3: 5, 4: 9, 1: 7}  # a digit, and which it shall become
+LARGE = 3.0  # in L2: two digits are some 4 apart
+FIRST_UPDATES = 64  # whose deltas are kept
 
 
 @dataclass
@@ -69,6 +72,7 @@ class Subjects:
         networks: name to trained network, plain Keras.
         histories: name to what `fit` logged.
         free: the Free model, with its delta.
+        deltas: number of the update to delta, of the first ones.
     """
 
     images: np.ndarray
@@ -77,6 +81,7 @@ class Subjects:
     networks: dict[str, keras.Model] = field(default_factory=dict)
     histories: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     free: FreeAdversarialModel | None = None
+    deltas: dict[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def name_of_free(self) -> str:
@@ -93,6 +98,21 @@ class Subjects:
     def shown(self) -> tuple[np.ndarray, np.ndarray]:
         """The images and labels of a row."""
         return self.images[:SHOWN], self.labels[:SHOWN]
+
+    @property
+    def to_turn(self) -> tuple[np.ndarray, np.ndarray]:
+        """A few images of different digits, and the digit that each shall become."""
+        found = {d: np.flatnonzero(self.labels == d)[:1] for d in TURNED}
+        digits = [digit for digit, first in found.items() if first.size]
+        first = np.concatenate([found[digit] for digit in digits])
+        return self.images[first], np.array([TURNED[digit] for digit in digits])
+
+    @property
+    def large_attack(self) -> PGDAttack:
+        """Of a ball in which an image can become another, and steps enough."""
+        return PGDAttack(
+            LARGE, steps=200, norm="l2", targeted=True, keep="last", seed=FLAGS.seed
+        )
 
     @property
     def test_data(self) -> tuple[np.ndarray, np.ndarray]:
@@ -130,6 +150,14 @@ PICTURES = {
         "on photographs the gradients of a natural network look like noise, and those "
         "of a robust one trace what is seen (Tsipras et al. 2019).",
         lambda s: plotting.plot_input_gradients(s.networks, *(a[:4] for a in s.shown)),
+    ),
+    "large_epsilon": Picture(
+        "Large epsilon",
+        "What a targeted attack of large epsilon makes of an image. To be read as "
+        "another digit by a robust network, the image has to become one.",
+        lambda s: plotting.plot_large_epsilon(
+            s.networks, *s.to_turn, s.large_attack, class_names=[*"0123456789"]
+        ),
     ),
     "loss_surface": Picture(
         "Loss surface",
@@ -176,6 +204,14 @@ PICTURES = {
         "are distributed.",
         lambda s: plotting.plot_delta(s.free),
     ),
+    "delta_while_it_trains": Picture(
+        "The delta while it trains",
+        "The deltas of two examples at the start of Free training. With steps of "
+        "epsilon it is at the edge of the ball after one update. It persists from "
+        "minibatch to minibatch: every m updates a new one comes, and some of delta "
+        "turns round.",
+        lambda s: plotting.plot_delta_history(s.deltas, FLAGS.epsilon),
+    ),
     "accuracy_against_training_time": Picture(
         "Accuracy against training time",
         "What robustness costs, on the machine that drew this: robust accuracy against "
@@ -214,6 +250,19 @@ class Seconds(keras.callbacks.Callback):
         logs["seconds"] = time.perf_counter() - self._begin
 
 
+class KeepDelta(keras.callbacks.Callback):
+    """Keeps the deltas of the first updates."""
+
+    def __init__(self, deltas: dict[int, np.ndarray]) -> None:
+        super().__init__()
+        self.deltas = deltas
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Keeps delta as it is now."""
+        if len(self.deltas) < FIRST_UPDATES:
+            self.deltas[len(self.deltas) + 1] = self.model.delta
+
+
 def _robust(subjects: Subjects) -> str:
     """What the logs call accuracy under the attack."""
     return f"val_{subjects.attack.name}_accuracy"
@@ -243,13 +292,17 @@ def trained() -> Subjects:
         )
         data = datasets.load("digits", split="train", batch_size=128, seed=FLAGS.seed)
         steps = -(-FLAGS.updates // EPOCHS)
+        callbacks = [Seconds(), RobustnessEvaluation(subjects.test_data, attack)]
+        if isinstance(model, FreeAdversarialModel):
+            subjects.free = model
+            callbacks.append(KeepDelta(subjects.deltas))
         history = model.fit(
             # An adversarial model repeats it by itself, and logs its passes.
             data.repeat() if model is network else data,
             epochs=-(-FLAGS.updates // steps),
             steps_per_epoch=steps,
             validation_data=subjects.test_data,
-            callbacks=[Seconds(), RobustnessEvaluation(subjects.test_data, attack)],
+            callbacks=callbacks,
             shuffle=False,
             verbose=0,
         )
@@ -257,8 +310,6 @@ def trained() -> Subjects:
         subjects.histories[name] = logs = history.history
         passes_an_epoch = steps / len(data)
         logs.setdefault("passes", passes_an_epoch * (1 + np.arange(len(logs["loss"]))))
-        if isinstance(model, FreeAdversarialModel):
-            subjects.free = model
     return subjects
 
 

@@ -1,5 +1,6 @@
 """Robust accuracy in the logs of `fit`."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import keras
 from keras_free_adv import validation, workers
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.callbacks import order
+from keras_free_adv.callbacks.summaries import Summaries
 from keras_free_adv.evaluation.evaluate_robustness import (
     check_seeds,
     checked_attacks,
@@ -30,9 +32,15 @@ class RobustnessEvaluation(keras.callbacks.Callback):
             `fit` are logged again, so that the history has an entry for each epoch
             once there is a first.
         prefix: what the names in the logs begin with.
+        log_dir: folder of TensorBoard's files; None for none. After each evaluation
+            it gets natural and robust accuracy, a picture of adversarial examples for
+            each attack, and of a Free model delta's statistics. Needs the extra
+            `tensorboard`.
+        images: how many examples a picture shows, the first of `data`.
 
     Raises:
         TypeError, ValueError: a wrong argument, named in the message.
+        ImportError: `log_dir` is given, and TensorBoard or matplotlib is missing.
 
     Example:
     >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
@@ -53,12 +61,19 @@ class RobustnessEvaluation(keras.callbacks.Callback):
         *,
         every: int = 1,
         prefix: str = "val_",
+        log_dir: str | os.PathLike | None = None,
+        images: int = 8,
     ) -> None:
         super().__init__()
         self.data = data
         self.attacks = checked_attacks(attacks)
         self.every = validation.positive_integer("every", every)
         self.prefix = validation.text("prefix", prefix)
+        self.log_dir = log_dir
+        self.images = validation.positive_integer("images", images)
+        self._summaries = (
+            None if log_dir is None else Summaries(log_dir, data, self.attacks, images)
+        )
         # What the last evaluation of this `fit` found; a backup keeps it.
         self.last_accuracy: dict[str, float] = {}
 
@@ -73,6 +88,8 @@ class RobustnessEvaluation(keras.callbacks.Callback):
         if workers.many_workers(self.model.distribute_strategy):
             check_seeds(self.attacks, "Many workers need")
         order.warn_of_early_monitors(self, self.names)
+        if self._summaries:
+            self._summaries.begin(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluates, and adds the entries to `logs`."""
@@ -82,8 +99,15 @@ class RobustnessEvaluation(keras.callbacks.Callback):
                 name: report.accuracy[attack.name]
                 for name, attack in zip(self.names, self.attacks, strict=True)
             }
+            if self._summaries:
+                self._summaries.write(epoch, self.model, report.accuracy)
         if logs is not None:
             logs.update(self.last_accuracy)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes TensorBoard's file."""
+        if self._summaries:
+            self._summaries.end()
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; Keras can serialize `data` if it is arrays."""
@@ -92,6 +116,8 @@ class RobustnessEvaluation(keras.callbacks.Callback):
             "attacks": self.attacks,
             "every": self.every,
             "prefix": self.prefix,
+            "log_dir": None if self.log_dir is None else os.fspath(self.log_dir),
+            "images": self.images,
         }
 
     @classmethod

@@ -20,7 +20,9 @@ from keras_free_adv.plotting.accuracy_against_time import (
 from keras_free_adv.plotting.adversarial_examples import plot_adversarial_examples
 from keras_free_adv.plotting.attack_strength import plot_attack_strength
 from keras_free_adv.plotting.delta import plot_delta
+from keras_free_adv.plotting.delta_history import plot_delta_history
 from keras_free_adv.plotting.input_gradients import plot_input_gradients
+from keras_free_adv.plotting.large_epsilon import plot_large_epsilon
 from keras_free_adv.plotting.loss_surface import plot_loss_surface
 from keras_free_adv.plotting.robustness_curve import plot_robustness_curve
 from keras_free_adv.plotting.training_history import plot_training_history
@@ -30,7 +32,9 @@ __all__ = [
     "plot_adversarial_examples",
     "plot_attack_strength",
     "plot_delta",
+    "plot_delta_history",
     "plot_input_gradients",
+    "plot_large_epsilon",
     "plot_loss_surface",
     "plot_published_cost",
     "plot_robustness_curve",

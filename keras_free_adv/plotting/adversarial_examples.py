@@ -10,20 +10,16 @@ from matplotlib.figure import Figure
 
 from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.labels import class_numbers
+from keras_free_adv.labels import check_classes, class_numbers
 from keras_free_adv.plotting import checks
+from keras_free_adv.plotting.readings import mark, prediction, probabilities
 from keras_free_adv.plotting.style import (
-    RIGHT,
     TEXT,
-    WRONG,
     fitted,
     new_figure,
     show_image,
     to_unit_range,
 )
-
-# With longer names, the probability stands on a line of its own.
-_LONG_NAME = 5
 
 
 def plot_adversarial_examples(
@@ -77,6 +73,8 @@ def plot_adversarial_examples(
     images, labels = checks.labelled_images(images, labels, models)
     validation.pixels_in_range("images", images, attack.value_range)
     names = checks.class_names(class_names, models)
+    for network in models.values():
+        check_classes(labels, attack.view_of(network, images).classes)
     given = np.asarray(class_numbers(labels))
 
     columns, rows = len(images), 1 + 2 * len(models)
@@ -97,14 +95,14 @@ def plot_adversarial_examples(
         below[0].set_ylabel(
             fitted(f"{title} sees".strip(), 1.4), fontsize=TEXT, fontweight="bold"
         )
-        before = _probabilities(network, attack, images)
-        after = _probabilities(network, attack, adversarial)
+        before = probabilities(network, attack, images)
+        after = probabilities(network, attack, adversarial)
         for column in range(columns):
-            was, _ = _prediction(before[column], names)
-            sees, predicted = _prediction(after[column], names)
+            was, _ = prediction(before[column], names)
+            sees, predicted = prediction(after[column], names)
             above[column].set_title(f"was {was}", fontsize=TEXT)
             reached = (predicted == given[column]) == attack.targeted
-            _mark(below[column], sees, reached)
+            mark(below[column], sees, reached)
     return figure
 
 
@@ -124,26 +122,3 @@ def _show_perturbations(
 def _show_results(axes: Sequence[Axes], images: np.ndarray, attack: Attack) -> None:
     for axis, image in zip(axes, images, strict=True):
         show_image(axis, to_unit_range(image, attack.value_range))
-
-
-def _mark(axis: Axes, sees: str, reached: bool) -> None:
-    """Says above an adversarial image what is seen in it, and frames it."""
-    color = WRONG if reached else RIGHT
-    axis.set_title(f"{'✗' if reached else '✓'} {sees}", fontsize=TEXT, color=color)
-    for side in axis.spines.values():
-        side.set(visible=True, color=color, linewidth=3 if reached else 1)
-
-
-def _prediction(probabilities: np.ndarray, names: list[str] | None) -> tuple[str, int]:
-    """The class of one image with its probability, in words, and its number."""
-    predicted = int(probabilities.argmax())
-    longest = max(map(len, names)) if names else 0
-    gap = ",\n" if longest > _LONG_NAME else ", "
-    name = checks.name_of(predicted, names)
-    return f"{name}{gap}{probabilities.max():.0%}", predicted
-
-
-def _probabilities(model: keras.Model, attack: Attack, images: np.ndarray) -> Any:
-    view = attack.view_of(model, images)
-    outputs = model(images, training=False)
-    return np.asarray(keras.ops.softmax(view(outputs), axis=-1))

@@ -31,7 +31,7 @@ def named_models(name: str, models: Any) -> dict[str, keras.Model]:
 
 
 def labelled_images(
-    images: Any, labels: Any, models: Mapping[str, keras.Model]
+    images: Any, labels: Any, models: Mapping[str, keras.Model], name: str = "labels"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns images that can be drawn, float32, and as many labels, or raises."""
     images = validation.image_array("images", images).astype("float32")
@@ -40,10 +40,10 @@ def labelled_images(
             "Argument `images` must have shape (batch, height, width, 1 or 3), with "
             f"one image at least. Received: shape {images.shape}."
         )
-    labels = np.asarray(validation.array_or_tensor("labels", labels))
+    labels = np.asarray(validation.array_or_tensor(name, labels))
     if labels.shape[:1] != (len(images),):
         raise ValueError(
-            "Arguments `images` and `labels` must hold the same number of examples. "
+            f"Arguments `images` and `{name}` must hold the same number of examples. "
             f"Received: shapes {images.shape} and {labels.shape}."
         )
     shapes_of_inputs("images", images.shape[1:], models)

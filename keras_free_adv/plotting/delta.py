@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from keras_free_adv import geometry, validation
+from keras_free_adv import validation
 from keras_free_adv.plotting.style import (
     LABEL,
     TEXT,
@@ -14,12 +14,11 @@ from keras_free_adv.plotting.style import (
     scale_of,
     show_image,
 )
+from keras_free_adv.training.delta_statistics import delta_statistics
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
 
 _COLUMNS = 8
 _BINS = 41
-# Room for the rounding of a projection.
-_AT_THE_EDGE = 1 - 1e-5
 
 
 def plot_delta(model: FreeAdversarialModel, *, images: int = 16) -> Figure:
@@ -97,25 +96,19 @@ def _show_deltas(
 
 def _show_histogram(axis: Axes, delta: np.ndarray, model: FreeAdversarialModel) -> None:
     """Draws how the values, or the lengths, are distributed."""
-    if model.norm == "linf":
-        values, ends, what = delta.ravel(), (-1.0, 1.0), "value"
-    else:
-        flat = delta.reshape(-1, *delta.shape[2:])
-        length = geometry.get_norm(model.norm).length(flat)
-        values, ends, what = np.asarray(length).ravel(), (0.0, 1.0), "length"
-    values = np.asarray(values, "float64") / model.epsilon
+    found = delta_statistics(delta, model.epsilon, model.norm)
+    values, what = found.sizes, found.what
     axis.hist(
-        np.clip(values, *ends),
+        np.clip(values, *found.ends),
         bins=_BINS,
-        range=ends,
+        range=found.ends,
         weights=np.full(values.size, 1 / values.size),
         color="0.55",
         edgecolor="black",
     )
-    edge = (np.abs(values) >= _AT_THE_EDGE).mean()
     axis.set_title(
-        f"{edge:.0%} of the {values.size:,} {what}s at the edge of the ball, "
-        f"{(values == 0).mean():.0%} zero",
+        f"{found.at_the_edge:.0%} of the {values.size:,} {what}s at the edge of the "
+        f"ball, {found.zero:.0%} zero",
         fontsize=TITLE,
     )
     axis.set_xlabel(

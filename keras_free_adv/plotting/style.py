@@ -57,13 +57,18 @@ def scale_of(value_range: tuple[float, float]) -> str:
     return "pixels in [{:g}, {:g}]".format(*value_range)
 
 
+def png_of(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
 class ShownFigure(Figure):
     """A figure that notebooks show; those of pyplot are shown by its state alone."""
 
     def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.savefig(file, format="png")
-        return file.getvalue()
+        return png_of(self)
 
 
 def new_figure(

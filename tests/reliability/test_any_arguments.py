@@ -5,6 +5,7 @@ import tempfile
 
 import keras
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,7 +150,13 @@ GUARD = {
     "patience": 2,
     "restore_best": False,
 }
-EVALUATION = {"attacks": [PGDAttack(0.1, seed=0)], "every": 2, "prefix": "val_"}
+EVALUATION = {
+    "attacks": [PGDAttack(0.1, seed=0)],
+    "every": 2,
+    "prefix": "val_",
+    "log_dir": None,
+    "images": 3,
+}
 
 
 @examples(100)
@@ -318,6 +325,21 @@ def test_pictures_of_examples(arguments):
 
 MODELS_AND_DATA = {"models": {"a": NETWORK}, "data": DATA, "verbose": 0}
 PICTURES = {
+    plotting.plot_large_epsilon: {
+        "models": {"a": NETWORK},
+        "images": DATA[0][:2],
+        "targets": DATA[1][:2],
+        "attack": PGDAttack(0.1, steps=1, seed=0, targeted=True),
+        "class_names": ["a", "b", "c"],
+    },
+    plotting.plot_delta_history: {
+        "deltas": {1: np.zeros((1, 2, 3, 3, 1)), 2: np.ones((1, 2, 3, 3, 1))},
+        "epsilon": 0.1,
+        "norm": "l2",
+        "value_range": (0, 1),
+        "images": 1,
+        "moment": "epoch",
+    },
     plotting.plot_input_gradients: {
         "models": {"a": NETWORK},
         "images": DATA[0],

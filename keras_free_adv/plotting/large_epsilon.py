@@ -1,0 +1,97 @@
+"""What large perturbations make of images: of a robust model, the class to reach."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_free_adv import validation
+from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.labels import check_classes, class_numbers
+from keras_free_adv.plotting import checks
+from keras_free_adv.plotting.readings import mark, prediction, probabilities
+from keras_free_adv.plotting.style import (
+    TEXT,
+    TITLE,
+    fitted,
+    new_figure,
+    show_image,
+    to_unit_range,
+)
+
+
+def plot_large_epsilon(
+    models: Mapping[str, keras.Model],
+    images: Any,
+    targets: Any,
+    attack: Attack,
+    *,
+    class_names: Sequence[str] | None = None,
+) -> Figure:
+    """Draws images that a targeted attack of large epsilon made of others.
+
+    One row an image, which comes first, with the class to reach beside it; one column
+    a model, whose class and probability stand above each result. A cross and a thick
+    frame say that the attack reached its aim. To reach a class of a robust model,
+    images have to take on what that class looks like; a natural model is led there by
+    noise.
+
+    Reference: Shafahi et al. (2019), who show it of Free and 7-PGD models; Tsipras et
+    al., "Robustness May Be at Odds with Accuracy", ICLR 2019.
+
+    Args:
+        models: name to classifier.
+        images: `[B, height, width, 1 or 3]`, on the attack's `value_range`.
+        targets: the classes to reach: numbers `[B]`, or one-hot rows.
+        attack: a targeted attack of many steps, such as
+            `PGDAttack(30 / 255, steps=100, targeted=True)`.
+        class_names: names of the classes; their numbers by default.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        TypeError, ValueError: a wrong argument, named in the message.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(),
+    ...                             keras.layers.Dense(3)])
+    >>> images = np.random.rand(2, 8, 8, 1).astype("float32")
+    >>> attack = PGDAttack(epsilon=0.4, steps=5, targeted=True)
+    >>> figure = plot_large_epsilon({"natural": network}, images, [0, 2], attack)
+    >>> [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
+    ['→ 0', '→ 2']
+    """
+    models = checks.named_models("models", models)
+    if not isinstance(attack, Attack) or not attack.targeted:
+        what = "targeted=False" if isinstance(attack, Attack) else type(attack).__name__
+        raise ValueError(
+            "Argument `attack` must be a targeted attack, such as PGDAttack(30 / 255, "
+            f"steps=100, targeted=True). Received: {what}."
+        )
+    images, targets = checks.labelled_images(images, targets, models, "targets")
+    validation.pixels_in_range("images", images, attack.value_range)
+    names = checks.class_names(class_names, models)
+    for network in models.values():
+        check_classes(targets, attack.view_of(network, images).classes, "targets")
+    given = np.asarray(class_numbers(targets))
+
+    rows, columns = len(images), 1 + len(models)
+    figure = new_figure(2.1 * columns + 0.6, 2.3 * rows + 1.0)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis, image, target in zip(axes[:, 0], images, given, strict=True):
+        show_image(axis, to_unit_range(image, attack.value_range))
+        axis.set_ylabel(f"→ {checks.name_of(target, names)}", fontsize=TITLE)
+    axes[0][0].set_title("image", fontsize=TEXT)
+    for column, (name, model) in enumerate(models.items(), start=1):
+        adversarial = np.asarray(attack(images, targets, model=model))
+        found = probabilities(model, attack, adversarial)
+        for row, axis in enumerate(axes[:, column]):
+            show_image(axis, to_unit_range(adversarial[row], attack.value_range))
+            sees, predicted = prediction(found[row], names)
+            mark(axis, sees, reached=bool(predicted == given[row]))
+        axes[-1][column].set_xlabel(fitted(name, 1.9), fontsize=TITLE)
+    axes[-1][0].set_xlabel(f"ε = {attack.epsilon:.3g}\n({attack.norm})", fontsize=TEXT)
+    return figure
