@@ -16,6 +16,17 @@ import pytest
 gc.freeze()
 
 
+def pytest_runtest_setup(item):
+    by_hand = item.get_closest_marker("by_hand")
+    if by_hand and "long" not in item.config.getoption("markexpr"):
+        pytest.skip("others of its kind ran; all of them: pytest -m long")
+
+
+def by_hand(*values):
+    """Arguments of a test that is left to `pytest -m long`."""
+    return pytest.param(*values, marks=[pytest.mark.long, pytest.mark.by_hand])
+
+
 @pytest.fixture(autouse=True)
 def fresh_keras():
     """Each test begins with the same seeds, names and policy."""

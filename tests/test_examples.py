@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from keras_free_adv import plotting
-from tests.conftest import said_by
+from tests.conftest import by_hand, said_by
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -49,30 +49,43 @@ def fails(name, *flags):
     return process.stdout + process.stderr
 
 
-def test_quickstart_prints_the_table_and_saves_what_it_says(tmp_path):
-    out = run("quickstart.py", "--updates=24", f"--output={tmp_path}")
+def quickstart(folder, seed):
+    flags = ["--updates=24", f"--seed={seed}", f"--output={folder}"]
+    return run("quickstart.py", *flags)
+
+
+@pytest.fixture(scope="module")
+def ended_quickstart(tmp_path_factory):
+    """Its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    return folder, quickstart(folder, seed=5)
+
+
+def test_quickstart_prints_the_table_and_saves_what_it_says(ended_quickstart):
+    folder, out = ended_quickstart
     rows = [line for line in out.splitlines() if line.startswith("| ")]
     names = [row.split("|")[1].strip() for row in rows]
     assert names == ["training", "natural", "Free", "7-PGD"]
-    assert {p.name for p in tmp_path.iterdir()} == {
+    assert {p.name for p in folder.iterdir()} == {
         "adversarial_examples.png",
         "free.keras",
         "history.json",
     }
-    model = keras.models.load_model(tmp_path / "free.keras")
+    model = keras.models.load_model(folder / "free.keras")
     assert model.predict(np.zeros((2, 8, 8, 1)), verbose=0).shape == (2, 10)
 
 
-def test_a_seed_makes_the_quickstart_repeatable_bit_for_bit(tmp_path):
+def test_a_seed_makes_the_quickstart_repeatable_bit_for_bit(ended_quickstart, tmp_path):
+    for name, seed in (("again", 5), ("other", 6)):
+        quickstart(tmp_path / name, seed)
     results = {}
-    for name, seed in (("one", 5), ("again", 5), ("other", 6)):
-        folder = tmp_path / name
-        run("quickstart.py", "--updates=24", f"--seed={seed}", f"--output={folder}")
+    one = ended_quickstart[0]
+    for folder in (one, tmp_path / "again", tmp_path / "other"):
         model = keras.models.load_model(folder / "free.keras")
         weights = b"".join(weight.tobytes() for weight in model.get_weights())
-        results[name] = weights, (folder / "history.json").read_text()
-    assert results["one"] == results["again"]
-    assert results["one"][0] != results["other"][0]
+        results[folder.name] = weights, (folder / "history.json").read_text()
+    assert results[one.name] == results["again"]
+    assert results[one.name][0] != results["other"][0]
 
 
 def test_figures_draws_every_picture_in_every_format_and_shows_it(tmp_path):
@@ -128,7 +141,9 @@ def test_figures_refuses_what_it_cannot_write_before_it_trains(flag, said):
 QUICK = ["--set=epochs=2", "--set=steps_per_epoch=12", "--verbose=0"]
 
 
-@pytest.mark.parametrize("row", ["natural", "free4", "pgd7", "trades"])
+@pytest.mark.parametrize(
+    "row", [by_hand("natural"), "free4", by_hand("pgd7"), "trades"]
+)
 def test_train_writes_the_model_the_history_the_report_and_the_settings(tmp_path, row):
     flags = [f"--recipe=digits_{row}", "--test_examples=64", "--monitor_every=1"]
     out = run("train.py", *flags, *QUICK, f"--output={tmp_path}")
@@ -184,7 +199,7 @@ def test_a_file_is_evaluated_with_what_the_flags_say(tmp_path):
     assert found["threat_models"]["pgd20"]["epsilon"] == pytest.approx(8 / 255)
 
 
-@pytest.mark.parametrize("row", ["natural", "free4"])
+@pytest.mark.parametrize("row", [by_hand("natural"), "free4"])
 def test_the_same_command_continues_a_killed_run(tmp_path, row):
     def flags(folder):
         return [

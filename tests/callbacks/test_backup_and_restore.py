@@ -20,7 +20,7 @@ from keras_free_adv import (
     PGDAttack,
     RobustnessEvaluation,
 )
-from tests.conftest import from_logits, small_images, small_network
+from tests.conftest import by_hand, from_logits, small_images, small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:This run ends after")
 
@@ -98,7 +98,7 @@ def run(tmp_path, name, method, freq, die):
 
 
 @pytest.mark.parametrize(
-    ("method", "freq"), [("free", "epoch"), ("pgd", "epoch"), ("free", "5")]
+    ("method", "freq"), [("free", "epoch"), by_hand("pgd", "epoch"), ("free", "5")]
 )
 def test_a_run_killed_and_started_again_ends_with_the_same_bits(tmp_path, method, freq):
     killed, _ = run(tmp_path, "run:1", method, freq, "first")

@@ -148,8 +148,8 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, name):
 
 
 @pytest.mark.long
+@pytest.mark.by_hand
 @pytest.mark.parametrize("name", TRAININGS)
-def test_all_kinds_of_training_end_with_the_same_bits(tmp_path, name, request):
-    if "long" not in request.config.getoption("markexpr"):
-        pytest.skip("the whole matrix of kills takes half an hour: pytest -m long")
+def test_all_kinds_of_training_end_with_the_same_bits(tmp_path, name):
+    """The whole matrix of kills takes half an hour."""
     check(name, tmp_path, KILLS)
