@@ -345,7 +345,7 @@ print(f"PGD-20: {report.accuracy['pgd20']:.1%}, 95% interval {low:.1%} to {high:
 # ## CIFAR-10
 #
 # The same, as commands, in a checkout of the repository. The first one downloads
-# CIFAR-10 by TensorFlow Datasets, trains for about 20 minutes on two CPU cores that
+# CIFAR-10 by TensorFlow Datasets, trains for about 10 minutes on two CPU cores that
 # have instructions for bfloat16, and prints the table of attacks on 1,000 test images:
 #
 # ```shell

@@ -1,9 +1,9 @@
-"""Small versions of the rows, for two CPU cores.
+"""Small versions of the rows, for a CPU.
 
-CIFAR, about 20 minutes each: a PreActResNet-18 of a quarter of the width, in bfloat16,
-with the learning rate in a line up and down. Natural and Free rows make the same number
-of updates; the others as many as their cost allows in the same time. scikit-learn's
-digits, some seconds each, need no download.
+CIFAR, about 20 minutes each on one core: a PreActResNet-18 of a quarter of the width,
+in bfloat16, with the learning rate in a line up and down. Natural and Free rows make
+the same number of updates; the others as many as their cost allows in the same time.
+scikit-learn's digits, some seconds each, need no download.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from keras_free_adv.evaluation.published_figures import published_figures
 from keras_free_adv.recipes.recipe import Recipe
 
 UPDATES_AN_EPOCH = 400
-_EPOCHS = 30
+_EPOCHS = 15
 
 _SMALL: dict[str, Any] = {
     "model": "preact_resnet18",
@@ -29,8 +29,9 @@ _SMALL: dict[str, Any] = {
 }
 
 # Free updates in the time of one, as measured by
-# `benchmarks/update_cost.py --network=preact_resnet18_16 --policy=mixed_bfloat16`.
-_COSTS = {"pgd7": 5.1, "fgsm_rs": 1.6, "trades": 7.7}
+# `benchmarks/update_cost.py --network=preact_resnet18_16 --policy=mixed_bfloat16`, on
+# one core.
+_COSTS = {"pgd7": 5.3, "fgsm_rs": 1.6, "trades": 8.3}
 
 
 def _row(dataset: str, short: str, method: str, **arguments: Any) -> Recipe:
