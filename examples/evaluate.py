@@ -28,8 +28,8 @@ flags.DEFINE_list(
     "paper",
     "With commas between: paper (the columns of the paper's table: PGD-20, PGD-100, "
     "CW-100 and 10 x PGD-20 for CIFAR-10), or any of "
-    "fgsm, pgd20, pgd100, cw100, pgd20x10, apgd_ce, apgd_dlr, apgd_t, fab_t, square, "
-    "autoattack, autoattack_plus, autoattack_rand.",
+    "fgsm, pgd20, pgd100, cw100, pgd20x10, pgd50x10, apgd_ce, apgd_dlr, apgd_t, "
+    "fab_t, square, autoattack, autoattack_plus, autoattack_rand.",
 )
 flags.DEFINE_integer("examples", 1000, "Test images to attack, the first so many.", 1)
 flags.DEFINE_string("epsilon", None, "Radius of the ball on the [0, 1] scale: 8/255.")
@@ -54,6 +54,7 @@ def attack(name: str, epsilon: float, norm: str, seed: int) -> list[Any]:
         ),
         "pgd20": lambda: kfa.PGDAttack(epsilon, steps=20, **step),
         "pgd100": lambda: kfa.PGDAttack(epsilon, steps=100, **step),
+        "pgd50x10": lambda: kfa.PGDAttack(epsilon, steps=50, restarts=10, **step),
         "cw100": lambda: kfa.PGDAttack(epsilon, steps=100, loss="cw_margin", **step),
         "pgd20x10": lambda: kfa.PGDAttack(epsilon, steps=20, restarts=10, **step),
         "apgd_ce": lambda: kfa.APGDAttack(epsilon, **ball),

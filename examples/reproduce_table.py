@@ -237,10 +237,11 @@ def curve(recipe: Recipe) -> tuple[list[float], list[float]]:
 
 def draw_curves(rows: list[Row]) -> str:
     """Draws the rows that were looked at while they trained; says where."""
-    curves = {row.short: curve(row.recipe) for row in rows}
-    curves = {name: points for name, points in curves.items() if points[0]}
+    found = {row.short: curve(row.recipe) for row in rows}
+    curves = {name: points for name, points in found.items() if points[0]}
     if not curves:
         return "No curve: no row was trained with --monitor_every."
+    without = ", ".join(name for name in found if name not in curves)
     figure = plot_accuracy_against_time(
         curves,
         ylabel="PGD-20 accuracy on test images",
@@ -250,7 +251,8 @@ def draw_curves(rows: list[Row]) -> str:
     path = Path(FLAGS.output) / f"curve-{FLAGS.table}-{FLAGS.scale}.png"
     with files.written_beside(path) as beside:
         figure.savefig(beside, format="png", dpi=100)
-    return f"PGD-20 accuracy against training time: {path}"
+    said = f"PGD-20 accuracy against training time: {path}"
+    return f"{said}. Trained without --monitor_every: {without}." if without else said
 
 
 def ranking(

@@ -151,12 +151,12 @@ def main(argv: list[str]) -> None:
         doubts = check(server) if FLAGS.probe else []
     except (ServingError, ValueError) as error:
         sys.exit(f"serve_client.py: {error}")
-    if refused:
-        sys.exit("\n".join(refused))
-    if doubts:
-        sys.exit("\n".join(["", "WARNING: not the model that was trained.", *doubts]))
-    if FLAGS.probe:
+    if FLAGS.probe and not doubts:
         print("The server answers as the Keras model does.")
+    if doubts:
+        doubts = ["", "WARNING: not the model that was trained.", *doubts]
+    if refused or doubts:
+        sys.exit("\n".join([*refused, *doubts]))
 
 
 if __name__ == "__main__":

@@ -25,17 +25,24 @@ _REMEDIES = {
 }
 
 
+# In the names of folders that writers work in; no user's folder is called so.
+_BEING_WRITTEN = ".being-written-"
+
+
 @contextlib.contextmanager
 def written_beside(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a path to write to; on success it becomes `path`, else it is removed.
 
-    The name keeps the ending of `path`, for writers that look at it.
+    The name keeps the ending of `path`, for writers that look at it. Of a link, the
+    file that it leads to is written.
 
     Raises:
         OSError: it cannot be written; the message says why, and what was there before
             is untouched.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     with _explained(path), _room_beside(path) as room:
         beside = room / path.name
         yield beside
@@ -144,7 +151,7 @@ def discard_leftovers(path: str | os.PathLike) -> None:
     wildcards.
     """
     path = Path(path)
-    for left in path.parent.glob(f".{path.name}-????????"):
+    for left in path.parent.glob(f".{path.name}{_BEING_WRITTEN}????????"):
         with contextlib.suppress(OSError), _locked(left, wait=False):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -167,7 +174,8 @@ def _room_beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     discard_leftovers(path.with_name(glob.escape(path.name)))
     while True:
-        room = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        prefix = f".{path.name}{_BEING_WRITTEN}"
+        room = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
         with contextlib.ExitStack() as lock:
             # Without locks, nobody can take it for a leftover either.
             with contextlib.suppress(OSError):

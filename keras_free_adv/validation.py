@@ -55,7 +55,9 @@ def positive_number(name: str, value: Any, remedy: str = "") -> float:
     return number
 
 
-def positive_integer(name: str, value: Any, remedy: str = "") -> int:
+def positive_integer(
+    name: str, value: Any, remedy: str = "", *, most: int = LARGEST_INTEGER
+) -> int:
     """Returns `value` as an int, or raises if it is no whole number above zero."""
     whole = isinstance(value, (numbers.Integral, np.integer)) and not isinstance(
         value, (bool, np.bool_, np.timedelta64)
@@ -66,9 +68,9 @@ def positive_integer(name: str, value: Any, remedy: str = "") -> int:
             f"Argument `{name}` must be a whole number, 1 or more. "
             f"Received: {name}={value!r}. {remedy}".rstrip()
         )
-    if int(value) > LARGEST_INTEGER:
+    if int(value) > most:
         raise ValueError(
-            f"Argument `{name}` must be a whole number from 1 to {LARGEST_INTEGER}. "
+            f"Argument `{name}` must be a whole number from 1 to {most}. "
             f"Received: {name}={value!r}."
         )
     return int(value)

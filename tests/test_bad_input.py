@@ -269,6 +269,32 @@ MISTAKES = {
         lambda: export_for_serving(small_network(), "never", class_names="abc"),
         "`class_names`.*3 strings.*'abc'",
     ),
+    "export with names in no order": (
+        lambda: export_for_serving(
+            small_network(), "never", class_names={"a", "b", "c"}
+        ),
+        "`class_names`.*in the order",
+    ),
+    "export with a name of two lines": (
+        lambda: export_for_serving(
+            small_network(), "never", class_names=["a", "b", "c\u2028d"]
+        ),
+        "`class_names`.*one line",
+    ),
+    "export to nowhere": (
+        lambda: export_for_serving(small_network(), ""),
+        "`path`.*folder of all versions",
+    ),
+    "export of a version beyond 64 bits": (
+        lambda: export_for_serving(small_network(), "never", version=2**63),
+        "`version`",
+    ),
+    "export with a recipe that JSON cannot hold": (
+        lambda: export_for_serving(
+            small_network(), "never", recipe={"learning_rate": float("nan")}
+        ),
+        "`recipe`.*JSON",
+    ),
     "export with numbers as names": (
         lambda: export_for_serving(small_network(), "never", class_names=[1, 2, 3]),
         "`class_names`.*3 strings",

@@ -213,7 +213,7 @@ def test_the_central_square_is_cut_and_resized(pictures_of_all_sizes):
         # Which picture it is, up to what JPEG loses.
         assert image[..., 2].mean() == pytest.approx(20 * number / 255, abs=0.02)
         height, width = 60 + 7 * number, 50 + 11 * number
-        side = min(height, width) * 32 / 64  # a margin as of 224 in 256
+        side = min(height, width) * 224 / 256
         for axis, size in ((0, height), (1, width)):
             span = np.take(image[..., axis], [0, -1], axis=axis).mean(axis=1 - axis)
             expected = 0.5 + np.array([-1, 1]) * (side - 1) / (size - 1) / 2

@@ -246,14 +246,26 @@ def test_a_checksum_is_of_all_bytes(tmp_path):
 
 def test_a_write_removes_what_killed_writers_of_the_file_left(tmp_path):
     path = tmp_path / "report [1].json"
-    left = tmp_path / f".{path.name}-abcdefgh"
-    other = tmp_path / ".report 1.json-abcdefgh"
-    for folder in (left, other):
+    left = tmp_path / f".{path.name}.being-written-abcdefgh"
+    other = tmp_path / ".report 1.json.being-written-abcdefgh"
+    mine = tmp_path / f".{path.name}-20240101"
+    for folder in (left, other, mine):
         folder.mkdir()
         (folder / path.name).write_text("half")
     files.write_text(path, "whole")
     assert not left.exists()
     assert other.exists()
+    assert mine.exists()
+
+
+def test_of_a_link_the_file_that_it_leads_to_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "a.txt", tmp_path / "link.txt"
+    target.write_text("old")
+    link.symlink_to(target)
+    files.write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
 
 
 def test_a_writer_that_is_alive_is_left_alone(tmp_path):

@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class PreActResNet18(nn.Module):
-    """As of Wong et al. (2020), with any width."""
+    """Of He et al. (2016), for CIFAR, with any width."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

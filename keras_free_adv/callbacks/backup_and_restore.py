@@ -1,6 +1,7 @@
 """A killed `fit` goes on where it stopped."""
 
 import contextlib
+import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from keras_free_adv import keras_internals, validation, workers
 from keras_free_adv.callbacks.averaged_weights import AveragedWeights
 from keras_free_adv.callbacks.backups import Backup, Backups, thrown_away
 from keras_free_adv.callbacks.learned import fits_json, learned, plain, restore_learned
+from keras_free_adv.training.adversarial_model import AdversarialModel
+
+# In the config of an adversarial model, what says nothing of its training.
+_OF_EVERY_MODEL = ("name", "trainable", "dtype", "model")
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -135,6 +140,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 "on a batch, before `fit`."
             )
         self._check_is_of_this_model(backup)
+        self._warn_of_other_steps(backup)
         optimizer = self.model.optimizer
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.model.trainable_variables)
@@ -204,13 +210,16 @@ class BackupAndRestore(keras.callbacks.Callback):
             return
         self._updates_since_backup += batch - self._last_batch
         self._last_batch = batch
-        if self._updates_since_backup >= self.save_freq and not skipping:
+        due = self._updates_since_backup >= self.save_freq and not skipping
+        if due and not self._was_stopped_by(logs):
             self._updates_since_backup = 0
             self._save(self._epoch, batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves, if `save_freq` is "epoch"."""
-        if self.save_freq == "epoch":
+        if self._was_stopped_by(logs):
+            self._keep_the_last("The training was stopped at a loss that is not finite")
+        elif self.save_freq == "epoch":
             self._save(epoch + 1, 0, epoch, logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -234,6 +243,14 @@ class BackupAndRestore(keras.callbacks.Callback):
         with self._weights_in_training():
             if self._check_weights_are_finite():
                 self._write(epoch, batch, ended, logs)
+
+    def _was_stopped_by(self, logs: dict[str, Any] | None) -> bool:
+        """Whether the loss has stopped the training, as TerminateOnNaN does.
+
+        In half precision the weights may still be finite: bad updates are skipped.
+        """
+        loss = (logs or {}).get("loss", 0.0)
+        return self.model.stop_training and not np.isfinite(loss).all()
 
     def _write(
         self,
@@ -265,6 +282,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 if isinstance(callback, keras.callbacks.ModelCheckpoint)
             },
             "model": _identity(self.model),
+            "steps": (self.params or {}).get("steps"),
             "metrics": _described(self.model.metrics_variables),
         }
         arrays |= self._beside_the_weights()
@@ -296,18 +314,22 @@ class BackupAndRestore(keras.callbacks.Callback):
             for v in variables
             if keras.backend.is_float_dtype(v.dtype)
         )
-        if not finite and not self._keep:
-            self._keep = True
-            warnings.warn(self._message_of_bad_weights(), stacklevel=2)
+        if not finite:
+            self._keep_the_last("The weights of the model are not finite")
         return finite
 
-    def _message_of_bad_weights(self) -> str:
+    def _keep_the_last(self, reason: str) -> None:
+        """Keeps the last good backup when training ends, and says so, once."""
+        if self._keep:
+            return
+        self._keep = True
         kept = f"the last good backup, in {str(self.backup_dir)!r}, is kept"
-        return (
-            "The weights of the model are not finite: they are not backed up, and "
+        warnings.warn(
+            f"{reason}: this state is not backed up, and "
             f"{kept if self._backups.latest else 'there is no good backup yet'}. Stop "
             "(keras.callbacks.TerminateOnNaN does); then mend the data, and run again "
-            "to go on from there, or start anew with a lower learning rate."
+            "to go on from there, or start anew with a lower learning rate.",
+            stacklevel=3,
         )
 
     @property
@@ -341,11 +363,24 @@ class BackupAndRestore(keras.callbacks.Callback):
             if its != mine:
                 raise self._of_another(f"its {what}: {its}; this model's: {mine}")
 
+    def _warn_of_other_steps(self, backup: Backup) -> None:
+        if not hasattr(self.model, "_place"):
+            return  # a plain model begins its epoch anew
+        its, mine = backup.metadata.get("steps"), (self.params or {}).get("steps")
+        if None not in (its, mine) and its != mine:
+            warnings.warn(
+                f"The backup in {str(self.backup_dir)!r} is of a training of {its} "
+                f"updates an epoch, and this one makes {mine}: the place in the data "
+                "is counted in updates, so that other minibatches follow. Use the same "
+                "data and batch size, or remove the folder to start anew.",
+                stacklevel=3,
+            )
+
     def _of_another(self, reason: str) -> ValueError:
         return ValueError(
             f"The backup in {str(self.backup_dir)!r} does not fit this model: it is "
-            f"another model's ({reason}). Remove the folder to start anew, or pass "
-            "another `backup_dir`."
+            f"another model's or training's ({reason}). Remove the folder to start "
+            "anew, or pass another `backup_dir`."
         )
 
     @contextlib.contextmanager
@@ -405,8 +440,12 @@ def _identity(model: keras.Model) -> dict[str, Any]:
     optimizer = model.optimizer
     inner = getattr(optimizer, "inner_optimizer", None)  # of a LossScaleOptimizer
     optimizers = [type(one).__name__ for one in (optimizer, inner) if one]
+    # Of an adversarial model: epsilon, replays and the like, as JSON has them.
+    config = model.get_config() if isinstance(model, AdversarialModel) else {}
+    settings = {n: v for n, v in config.items() if n not in _OF_EVERY_MODEL}
     return {
         "class": type(model).__name__,
+        "settings": json.loads(json.dumps(settings)),
         "optimizer": " of ".join(optimizers),
         "shapes of weights": [list(weight.shape) for weight in model.weights],
         "states": _described(model.non_trainable_variables),

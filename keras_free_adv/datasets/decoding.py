@@ -8,10 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-# What is left out around the central window: of 224 pixels, as if an image was resized
-# to 256 and cropped.
-MARGIN = 32
-
 # Top, left, height and width.
 Window = tuple[Any, Any, Any, Any]
 
@@ -65,7 +61,16 @@ def resized_window(
     return tf.clip_by_value(tf.image.resize(pixels, size) / 255.0, 0.0, 1.0)
 
 
-def central_window(shape: Any, size: tuple[int, int], margin: int = MARGIN) -> Window:
+def margin_of(size: int) -> float:
+    """Pixels that are left out around the central window of images that vary in size.
+
+    In each direction together: 32 for 224, as if an image was resized to 256 and
+    cropped, and as much in proportion for other sizes.
+    """
+    return size * 32 / 224
+
+
+def central_window(shape: Any, size: tuple[int, int], margin: float) -> Window:
     """The largest window in the middle of an image with the form of `size`.
 
     Args:

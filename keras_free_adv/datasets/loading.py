@@ -247,7 +247,7 @@ def _window(
         if random:
             draw = random_numbers.key(key[0], key[1], 0)
             return augmentation.random_window(shape, draw)
-        return decoding.central_window(shape, size)
+        return decoding.central_window(shape, size, decoding.margin_of(size[0]))
 
     pixels = decoding.resized_window(
         encoded,

@@ -159,6 +159,7 @@ def _fast_rows() -> list[Recipe]:
             learning_rate=0.2,
             rise=0.5,
             published={"natural": 83.81, "pgd50x10": 46.06},
+            published_on="about twice the epochs, in 12 minutes on their GPU",
             **_FAST,
         ),
     ]

@@ -28,7 +28,7 @@ def check_recipe(recipe: Any) -> dict[str, Any] | None:
         return None
     plain = dict(validation.mapping("recipe", recipe))
     try:
-        json.dumps(plain)
+        json.dumps(plain, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
             "Argument `recipe` must be a Recipe, or a dict that JSON can hold: "

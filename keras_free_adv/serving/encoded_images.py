@@ -21,7 +21,7 @@ _HEADER_BYTES = 24
 
 
 def decoded_images(
-    files: Any, name: str, size: tuple[int, int], *, channels: int, margin: int
+    files: Any, name: str, size: tuple[int, int], *, channels: int, margin: float
 ) -> Any:
     """Decodes JPEG and PNG files, and resizes the central window of each.
 
@@ -31,7 +31,7 @@ def decoded_images(
         size: height and width of the result.
         channels: 1 or 3.
         margin: pixels of the result that are left out around the central window, in
-            each direction together: 32 as in training on images of varying size, or 0.
+            each direction together: as in training on images of varying size, or 0.
 
     Returns:
         `[B, height, width, channels]`, float32 in [0, 1].

@@ -1,7 +1,10 @@
 """From a trained model to a folder that TensorFlow Serving loads as it is."""
 
+import contextlib
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,10 @@ from keras_free_adv.serving.from_model import served_classifier
 from keras_free_adv.serving.served_classifier import ServedClassifier
 from keras_free_adv.serving.warm_up import require_protos, write_warm_up_requests
 
+# TensorFlow Serving holds them in 64 bits.
+_LAST_VERSION = 2**63 - 1
+# What a disk may have against a file, of which TensorFlow keeps the text only.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 # Operations that need the Python process that made them.
 _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
@@ -108,10 +115,11 @@ def export_for_serving(
     texts = asset_files.asset_files(served, model, plain_recipe, report, _versions())
 
     def write(folder: Path) -> None:
-        _save(served, texts, folder)
-        _check_needs_no_python(folder)
-        requests = sample_requests(served, images=1)
-        write_warm_up_requests(folder, parent.resolve().name, requests)
+        with _errors_of_the_disk():
+            _save(served, texts, folder)
+            _check_needs_no_python(folder)
+            requests = sample_requests(served, images=1)
+            write_warm_up_requests(folder, parent.resolve().name, requests)
         check_agreement(folder, served)
 
     return str(files.write_version(parent, write, version))
@@ -123,6 +131,11 @@ def _checked_path(path: Any, version: Any) -> Path:
             f"Argument `path` must be a path. Received: path={path!r} (of type "
             f"{type(path).__name__})."
         )
+    if not str(path) or "\0" in str(path):
+        raise ValueError(
+            "Argument `path` must be the folder of all versions. Received: "
+            f"path={str(path)!r}."
+        )
     if "://" in str(path):
         raise ValueError(
             "Argument `path` must be a folder of this machine: only there a version "
@@ -130,7 +143,7 @@ def _checked_path(path: Any, version: Any) -> Path:
             "folder, and copy the version from there."
         )
     if version is not None:
-        version = validation.positive_integer("version", version)
+        version = validation.positive_integer("version", version, most=_LAST_VERSION)
         if (Path(path) / str(version)).exists():
             raise FileExistsError(
                 f"Argument `version` must not be there yet. Received: "
@@ -154,6 +167,17 @@ def _check_strategy(model: keras.Model) -> None:
         )
 
 
+@contextlib.contextmanager
+def _errors_of_the_disk() -> Iterator[None]:
+    """Within, TensorFlow's errors of writing are OSErrors, with their numbers."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        text = error.message
+        numbers = [number for number in _OF_THE_DISK if os.strerror(number) in text]
+        raise OSError(*numbers[:1], text) from error
+
+
 def _save(served: ServedClassifier, texts: dict[str, str], folder: Path) -> None:
     module = tf.Module()
     module.variables_served = [one.value for one in served.network.variables]
@@ -173,8 +197,6 @@ def _save(served: ServedClassifier, texts: dict[str, str], folder: Path) -> None
                 "or another resource of TensorFlow's. Use `self.add_weight`, or a "
                 "Keras layer such as keras.layers.IntegerLookup."
             ) from error
-        except tf.errors.OpError as error:  # of a full disk, among others
-            raise OSError(error.message) from error
 
 
 def _check_needs_no_python(folder: Path) -> None:

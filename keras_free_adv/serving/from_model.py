@@ -1,7 +1,7 @@
 """What a trained model says of how it is to be served."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 import keras
@@ -106,10 +106,14 @@ def names_of_classes(class_names: Any, classes: int) -> tuple[str, ...]:
     """
     if class_names is None:
         return tuple(str(number) for number in range(classes))
-    listed = isinstance(class_names, Iterable) and not isinstance(class_names, str)
+    # The order of a set is nobody's.
+    listed = isinstance(class_names, Iterable) and not isinstance(
+        class_names, (str, Set)
+    )
     names = [str(name) for name in class_names] if listed else []
     strings = listed and all(isinstance(name, str) for name in class_names)
-    if not strings or len(names) != classes or any("\n" in name for name in names):
+    lines = sum(len(f"{name}.".splitlines()) for name in names)
+    if not strings or not len(names) == lines == classes:
         raise ValueError(
             f"Argument `class_names` must be {classes} strings of one line, one for "
             f"each class in the order of their numbers. Received: {_told(class_names)}."
@@ -129,7 +133,7 @@ def _told(class_names: Any) -> str:
 
 def size_of_images(
     image_size: Any, input_shape: tuple[int | None, int | None, int]
-) -> tuple[tuple[int, int], int]:
+) -> tuple[tuple[int, int], float]:
     """To what encoded images are resized, and the margin that is left out.
 
     Raises:
@@ -151,7 +155,7 @@ def size_of_images(
             f"images. Received: image_size={image_size!r}, and images of "
             f"{input_shape}."
         )
-    return (size, size), decoding.MARGIN
+    return (size, size), decoding.margin_of(size)
 
 
 def served_classifier(

@@ -44,7 +44,7 @@ class ServedClassifier:
     input_shape: tuple[int | None, int | None, int]
     value_range: tuple[float, float]
     image_size: tuple[int, int]
-    margin: int
+    margin: float
 
     def signatures(self) -> dict[str, Any]:
         """Each signature's name and function, the default one first."""

@@ -27,6 +27,9 @@ from keras_free_adv.training.not_finite_warner import NotFiniteWarner
 from keras_free_adv.training.passes_logger import PassesLogger
 from keras_free_adv.training.perturbed_input import PerturbedInput
 from keras_free_adv.training.place import Place
+from keras_free_adv.training.replica_statistics import (
+    warn_of_statistics_that_drift,
+)
 from keras_free_adv.training.shared_overflow import shared_overflow
 from keras_free_adv.training.wrapped_model import WrappedModel
 from keras_free_adv.workers import explaining_loss_of_a_worker, logs_of_workers
@@ -295,6 +298,7 @@ class AdversarialModel(WrappedModel):
         self._build_for(source.sample)
         if self._replicas > 1:
             reductions.require_one_kind(self.loss)
+            warn_of_statistics_that_drift(self.model)
             # Keras would take a replica's share, which is no minibatch as it knows it.
             with self.distribute_strategy.scope():
                 self.build_metrics()

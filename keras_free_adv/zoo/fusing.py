@@ -28,6 +28,9 @@ def fused(model: keras.Model) -> keras.Model:
     """
     copy = keras.models.clone_model(model, clone_function=_fused_layer, recursive=True)
     copy.set_weights(model.get_weights())
+    for new, old in zip(copy.weights, model.weights, strict=True):
+        # Set on the variable, it is no setting of a layer.
+        new.regularizer = old.regularizer
     return copy
 
 

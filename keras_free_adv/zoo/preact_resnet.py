@@ -18,8 +18,9 @@ def preact_resnet18(
 ) -> keras.Model:
     """PreActResNet-18 (He et al. 2016), for 32x32 images.
 
-    Four stages of two blocks with `width`, 2, 4 and 8 times `width` channels; the
-    network of Wong et al. (2020). Batch norm has momentum 0.9 and epsilon 1e-5.
+    Four stages of two blocks with `width`, 2, 4 and 8 times `width` channels. In Wong
+    et al. (2020) the projections see the input of a block, here, as in He et al., the
+    activated one. Batch norm has momentum 0.9 and epsilon 1e-5.
 
     Args:
         width: channels of the first stage; 64 is the published network.

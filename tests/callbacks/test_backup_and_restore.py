@@ -379,14 +379,16 @@ def test_a_damaged_backup_is_refused_and_kept(tmp_path, name, harm, message):
 
 
 def test_leftovers_of_killed_writers_go(tmp_path):
-    for name in (".backup-3-abcd1234", ".backup-12-x_yz9876", "mine", ".mine-12345678"):
+    mine = {"mine", ".mine-12345678", ".backup-3-20240101"}
+    left = {f".backup-{n}.being-written-x_yz9876" for n in (3, 12)}
+    for name in mine | left:
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_bytes(b"half")
     images, labels = small_images(16)
     model = small_network()
     model.compile("sgd", from_logits())
     model.fit(images, labels, callbacks=[BackupAndRestore(tmp_path)], verbose=0)
-    assert {path.name for path in tmp_path.iterdir()} == {"mine", ".mine-12345678"}
+    assert {path.name for path in tmp_path.iterdir()} == mine
 
 
 def test_a_full_disk_leaves_the_backup_before_and_the_model(tmp_path, monkeypatch):
@@ -448,6 +450,72 @@ def test_weights_that_are_not_finite_are_not_backed_up(tmp_path):
     again.fit(images, labels, epochs=9, callbacks=[backup], verbose=0)
     assert all(np.isfinite(weight).all() for weight in again.get_weights())
     assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize("freq", ["epoch", 1])
+def test_a_training_stopped_by_its_loss_can_go_on(tmp_path, freq):
+    """In half precision the weights stay finite: the optimizer skips bad updates."""
+    keras.config.set_dtype_policy("mixed_float16")
+
+    def fit(images, labels, **settings):
+        model = FreeAdversarialModel(small_network(), 0.1, replays=2)
+        model.compile(keras.optimizers.SGD(0.1), from_logits())
+        callbacks = [
+            keras.callbacks.TerminateOnNaN(),
+            BackupAndRestore(tmp_path, save_freq=freq, delete_checkpoint=False),
+        ]
+        data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+        return model, model.fit(data, callbacks=callbacks, verbose=0, **settings)
+
+    images, labels = small_images(32)
+    bad = images.copy()
+    bad[30] = np.nan  # in the last of four minibatches, reached in the second epoch
+    with (
+        pytest.warns(UserWarning, match="stopped at a loss.*not backed up.*is kept"),
+        pytest.warns(UserWarning, match="Minibatch 3 of pass 0"),
+    ):
+        model, history = fit(bad, labels, epochs=6)
+    assert history.epoch == [0, 1]
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    # The data are mended, and it goes on from before.
+    model, history = fit(images, labels, epochs=6)
+    assert history.epoch == [0, 1, 2, 3, 4, 5]
+    assert np.isfinite(history.history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    "changed", [{"epsilon": 0.2}, {"replays": 4}, {"norm": "l2"}, {"step_size": 0.01}]
+)
+def test_a_backup_of_another_training_is_refused(tmp_path, changed):
+    images, labels = small_images(16)
+    settings = {"epsilon": 0.1, "replays": 2, "norm": "linf"}
+    model = FreeAdversarialModel(small_network(), **settings)
+    model.compile("sgd", from_logits())
+    interrupted(model, tmp_path / "b", 1, x=images, y=labels, epochs=5)
+    other = FreeAdversarialModel(small_network(), **(settings | changed))
+    other.compile("sgd", from_logits())
+    backup = BackupAndRestore(tmp_path / "b")
+    (name,) = changed
+    with pytest.raises(ValueError, match=f"or training's.*settings.*{name}"):
+        other.fit(images, labels, epochs=5, callbacks=[backup], verbose=0)
+
+
+def test_a_backup_of_other_minibatches_warns(tmp_path):
+    images, labels = small_images(16)
+    model = FreeAdversarialModel(small_network(), 0.1, replays=2)
+    model.compile("sgd", from_logits())
+    interrupted(model, tmp_path, 1, x=images, y=labels, batch_size=8, epochs=5)
+    other = FreeAdversarialModel(small_network(), 0.1, replays=2)
+    other.compile("sgd", from_logits())
+    with pytest.warns(UserWarning, match="of 2 updates an epoch.*makes 4.*place"):
+        other.fit(
+            images,
+            labels,
+            batch_size=4,
+            epochs=5,
+            callbacks=[BackupAndRestore(tmp_path)],
+            verbose=0,
+        )
 
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])

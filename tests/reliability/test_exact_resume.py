@@ -49,7 +49,8 @@ def example(recipe, replicas, policy):
     ]
 
 
-# All pairs of method, source, devices and precision.
+# All pairs of method and devices, method and precision, source and devices, source
+# and precision but one (arrays in float32), and devices and precision.
 TRAININGS = {
     "natural, digits, one, float32": example("digits_natural", 1, "float32"),
     "natural, TFDS, two, float16": example("cifar10_small_natural", 2, "mixed_float16"),

@@ -215,6 +215,47 @@ OVERFLOW = textwrap.dedent(
     """
 )
 
+STATISTICS = textwrap.dedent(
+    """
+    import warnings
+    import numpy as np, tensorflow as tf
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * 2)
+    import keras
+    from keras_free_adv import FreeAdversarialModel, zoo
+    from tests.conftest import from_logits, small_images
+
+    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    images, labels = small_images(37)  # the last minibatch is of 5
+
+    def trained(prepare):
+        with mirrored.scope():
+            network = prepare(keras.Sequential([
+                keras.Input((6, 6, 1)), keras.layers.Conv2D(3, 3),
+                keras.Sequential([keras.layers.BatchNormalization(name="inner")]),
+                keras.layers.Flatten(), keras.layers.Dense(3)]))
+            model = FreeAdversarialModel(network, 0.1, replays=2)
+            model.compile(keras.optimizers.SGD(0.05), from_logits())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            model.fit(images, labels, batch_size=8, epochs=4, verbose=0)
+        drift = max(
+            np.abs(np.subtract(*mirrored.experimental_local_results(v.value))).max()
+            for v in network.non_trainable_weights if "moving" in v.path)
+        return drift, [str(one.message) for one in said]
+
+    drift, said = trained(zoo.fused)
+    assert drift == 0, drift
+    assert not any("BatchNormalization" in message for message in said), said
+    drift, said = trained(lambda network: network)
+    assert drift > 0
+    assert any("'inner' keeps statistics of its own" in m and "zoo.fused" in m
+               for m in said), said
+    print("equal where they can be")
+    """
+)
+
 
 def test_two_replicas_keep_a_delta_each_and_train_as_one_device(tmp_path):
     assert "as on one device" in said_by(PROGRAM, tmp_path / "model.keras")
@@ -222,3 +263,7 @@ def test_two_replicas_keep_a_delta_each_and_train_as_one_device(tmp_path):
 
 def test_an_overflow_on_the_second_replica_skips_the_update_on_both():
     assert "skipped on both" in said_by(OVERFLOW)
+
+
+def test_statistics_are_equal_on_both_or_fit_says_so():
+    assert "equal where they can be" in said_by(STATISTICS)

@@ -14,6 +14,56 @@ def test_preact_resnet18_has_the_published_number_of_weights():
     assert model.output_shape == (None, 10)
 
 
+def preact_resnet18_as_written(pixels, weights, projections):
+    """He et al. (2016), for CIFAR, in plain TensorFlow; pixels in [0, 1]."""
+    weights, projections = iter(weights), iter(projections)
+
+    def activated(x):
+        gamma, beta, mean, variance = (next(weights) for _ in range(4))
+        return tf.nn.relu(
+            tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-5)
+        )
+
+    def convolution(x, kernel, stride):
+        around = kernel.shape[0] // 2  # as in PyTorch, the same on both sides
+        x = tf.pad(x, [[0, 0], [around, around], [around, around], [0, 0]])
+        return tf.nn.conv2d(x, kernel, stride, "VALID")
+
+    x = convolution(4 * pixels - 2, next(weights), 1)
+    for stage in range(4):
+        for block in range(2):
+            stride = 2 if stage > 0 and block == 0 else 1
+            a = activated(x)
+            shortcut = convolution(a, next(projections), 2) if stride == 2 else x
+            y = convolution(a, next(weights), stride)
+            x = convolution(activated(y), next(weights), 1) + shortcut
+    x = tf.reduce_mean(activated(x), [1, 2])
+    return x @ next(weights) + next(weights)
+
+
+def test_preact_resnet18_computes_what_was_published():
+    model = zoo.preact_resnet18(width=4)
+    generator = np.random.default_rng(0)
+    for variable in model.weights:  # batch norm too is to be something else than 0, 1
+        if len(variable.shape) == 1:
+            variable.assign(generator.uniform(0.5, 1.5, variable.shape))
+    values = [w.value for layer in model.layers for w in layer.weights]
+    projections = [v for v in values if v.shape[:2] == (1, 1)]
+    others = [v for v in values if v.shape[:2] != (1, 1)]
+    assert len(projections) == 3
+    pixels = generator.uniform(size=(4, 32, 32, 3)).astype("float32")
+    expected = preact_resnet18_as_written(pixels, others, projections)
+    np.testing.assert_allclose(model(pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_fused_copy_keeps_what_regularizes_a_variable():
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    plain.layers[0].kernel.regularizer = keras.regularizers.L2(0.5)
+    copy = zoo.fused(plain)
+    expected = 0.5 * np.sum(np.square(plain.layers[0].kernel.numpy()))
+    assert [float(loss) for loss in copy.losses] == [pytest.approx(expected)]
+
+
 def test_pixels_are_centered_inside():
     for low, high in ((0, 1), (0, 255)):
         model = zoo.small_cnn(classes=3, input_shape=(8, 8, 1), value_range=(low, high))
