@@ -148,7 +148,8 @@ PICTURES = {
         "What the loss hangs on: it rises where a pixel is light and falls where it is "
         "dark, as steeply as the scale below says. Images of 8 x 8 pixels show little; "
         "on photographs the gradients of a natural network look like noise, and those "
-        "of a robust one trace what is seen (Tsipras et al. 2019).",
+        "of a robust one trace what is seen (Tsipras et al. 2019): "
+        "`examples/cifar10_figures.py` draws those.",
         lambda s: plotting.plot_input_gradients(s.networks, *(a[:4] for a in s.shown)),
     ),
     "large_epsilon": Picture(
@@ -161,10 +162,16 @@ PICTURES = {
     ),
     "loss_surface": Picture(
         "Loss surface",
-        "The loss around a test image, along an adversarial and a random direction: "
-        "steep for the natural network, flat for the robust ones.",
+        "The loss around a test image, along the direction that PGD-20 finds for each "
+        "network and a random one: it climbs far for the natural network, and less for "
+        "the robust ones.",
         lambda s: plotting.plot_loss_surface(
-            s.networks, s.images[0], s.labels[0], FLAGS.epsilon, seed=FLAGS.seed
+            s.networks,
+            s.images[0],
+            s.labels[0],
+            FLAGS.epsilon,
+            direction="pgd",
+            seed=FLAGS.seed,
         ),
     ),
     "robustness_curve": Picture(
@@ -209,7 +216,7 @@ PICTURES = {
         "The deltas of two examples at the start of Free training. With steps of "
         "epsilon it is at the edge of the ball after one update. It persists from "
         "minibatch to minibatch: every m updates a new one comes, and some of delta "
-        "turns round.",
+        "turns round. The two curves are one: each value is at zero or at the edge.",
         lambda s: plotting.plot_delta_history(s.deltas, FLAGS.epsilon),
     ),
     "accuracy_against_training_time": Picture(

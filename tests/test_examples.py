@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_free_adv import plotting
+from keras_free_adv import datasets, plotting
 from tests.conftest import by_hand, said_by
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -477,3 +477,24 @@ def test_the_readme_names_every_program_and_its_flags():
         source = (EXAMPLES / f"{name}.py").read_text()
         for flag in re.findall(r"--(\w+)", flags):
             assert f'"{flag}"' in source, (name, flag)
+
+
+def test_cifar10_figures_draws_models_side_by_side(tmp_path):
+    if not Path(os.environ.get("TFDS_DATA_DIR", ""), "cifar10").is_dir():
+        pytest.skip("no CIFAR-10: TFDS_DATA_DIR names no folder that holds cifar10")
+    data = datasets.load("cifar10", split="train[:1000]", batch_size=100)
+    path = tmp_path / "linear.keras"
+    model = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss)
+    model.fit(data, epochs=5, shuffle=False, verbose=0)
+    model.save(path)
+    both = [f"--runs=one={path}", f"--runs=m=4={path}"]
+    run("cifar10_figures.py", *both, "--steps=2", f"--output={tmp_path / 'figures'}")
+    drawn = {file.name for file in (tmp_path / "figures").iterdir()}
+    names = ("targeted", "input_gradients", "large_epsilon", "loss_surface")
+    assert drawn == {f"{name}.png" for name in names}
+    said = fails("cifar10_figures.py", "--runs=one=nowhere")
+    assert "--runs takes NAME=RUN or NAME=FILE. Received: one=nowhere" in said

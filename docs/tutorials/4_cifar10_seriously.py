@@ -9,8 +9,8 @@
 # All of it is done here on scikit-learn's digits, at the size of minutes. What CIFAR-10
 # itself needs are the commands at the end, which are not run here.
 #
-# Runs from top to bottom in two minutes on a laptop; no download. Install: `pip install
-# "keras_free_adv[examples]"`.
+# Runs from top to bottom in two minutes on a laptop; no download. Install, in a
+# checkout of the repository: `pip install ".[examples]"`.
 
 # %%
 import tempfile

@@ -7,8 +7,8 @@
 # take robustness away while clean images show nothing.
 #
 # Runs from top to bottom in a minute on a laptop; no download, and no server: the
-# published folder is loaded as a server loads it. Install: `pip install
-# "keras_free_adv[examples,serving,litert]"`.
+# published folder is loaded as a server loads it. Install, in a checkout
+# of the repository: `pip install ".[examples,serving,litert]"`.
 
 # %%
 import json
@@ -150,6 +150,7 @@ print("versions:", sorted(path.name for path in digits.iterdir()))
 # Not run here. With Docker:
 #
 # ```shell
+# # In the folder that `print(home)` names.
 # docker run --rm -p 8500:8500 -p 8501:8501 \
 #     -v "$PWD/digits":/models/digits -e MODEL_NAME=digits tensorflow/serving
 # ```
@@ -161,7 +162,8 @@ print("versions:", sorted(path.name for path in digits.iterdir()))
 #     --model_name=digits --model_base_path="$PWD/digits"
 # ```
 #
-# Ask it by REST, or with the client of the examples, which speaks gRPC and REST:
+# Ask it about an image file of yours, by REST, or with the client of the examples,
+# which speaks gRPC and REST:
 #
 # ```shell
 # IMAGE=$(base64 -w0 digit.png)
@@ -171,8 +173,8 @@ print("versions:", sorted(path.name for path in digits.iterdir()))
 # python examples/serve_client.py --model=digits --protocol=rest digit.png
 # ```
 #
-# A server takes version 2 over by itself, and `--model_version=1` asks for the other
-# one if the server is told to keep it.
+# A server takes version 2 over by itself, and the client's `--model_version=1` asks for
+# the other one if the server is told to keep it.
 #
 # ## Is it as robust as the model was?
 #

@@ -13,7 +13,9 @@
 # their copy anew by `python examples/student_version.py`.
 #
 # - **Hand out** `exercises.py`, or the notebook that `jupytext --to notebook
-#   exercises.py` makes of it. Install: `pip install "keras_free_adv[examples]"`.
+#   exercises.py` (`pip install jupytext`) makes of it. Install, in a checkout of the
+#   repository: `pip install ".[examples]"`. Students can find this page, with its
+#   solutions: change the exercises where marks depend on them.
 # - **Collect** the file, run it, and read the verdicts: each is `right`, or says what
 #   is missing. Code that was handed in is a stranger's: run it where it can do no harm.
 # - **For slides**, `python examples/figures.py` makes every picture of the library, at

@@ -92,7 +92,8 @@ def plot_published_cost(dataset: str = "imagenet", attack: str = "pgd100") -> Fi
         )
     axis.margins(0.1)
     axis.yaxis.set_major_formatter(PercentFormatter(100.0, decimals=0))
-    title = f"{dataset}, as published by Shafahi et al. (2019)"
+    names = {"imagenet": "ImageNet", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+    title = f"{names[dataset]}, as published by Shafahi et al. (2019)"
     label = f"{attack.replace('pgd', 'PGD-')} accuracy, published"
     finish_curves(axis, "training, published minutes", label, title)
     return figure

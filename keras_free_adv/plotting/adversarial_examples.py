@@ -93,7 +93,9 @@ def plot_adversarial_examples(
         _show_perturbations(above, adversarial - images, attack)
         _show_results(below, adversarial, attack)
         below[0].set_ylabel(
-            fitted(f"{title} sees".strip(), 1.4), fontsize=TEXT, fontweight="bold"
+            fitted(f"{title or 'the model'} sees", 1.4),
+            fontsize=TEXT,
+            fontweight="bold",
         )
         before = probabilities(network, attack, images)
         after = probabilities(network, attack, adversarial)

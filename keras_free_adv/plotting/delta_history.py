@@ -106,7 +106,7 @@ def plot_delta_history(
     curves = figure.add_subplot(grid[rows, :])
     _draw_curves(curves, moments, found, epsilon, norm)
     ball = f"ε = {epsilon:.3g} ({norm}, {scale_of(value_range)})"
-    finish_curves(curves, f"{moment};  {ball}", "delta")
+    finish_curves(curves, f"{moment};  {ball}", "share of delta, or size in ε")
     return figure
 
 

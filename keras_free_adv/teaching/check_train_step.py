@@ -19,9 +19,13 @@ from keras_free_adv.teaching.trained_example import (
     sgd,
     trained_example,
 )
-from keras_free_adv.teaching.verdict import Verdict, name_of, verdict_on
+from keras_free_adv.teaching.verdict import FoundError, Verdict, name_of, verdict_on
 
 _UPDATES = 3
+_NOT_WATCHED = (
+    "It stops at a None: a tape has no gradient of what it does not watch. delta is no "
+    "variable: call tape.watch(delta) before delta is used."
+)
 
 
 def check_train_step(train_step: Callable[..., Any]) -> Verdict:
@@ -72,15 +76,20 @@ def _findings(train_step: Callable[..., Any]) -> Iterator[str]:
 
         tried.network.set_weights(weights)
         tried.passes.forget()
-        returned = train_step(
-            tried.network,
-            optimizer,
-            tf.constant(images),
-            tf.constant(labels),
-            tf.constant(delta),
-            EPSILON,
-            STEP_SIZE,
-        )
+        try:
+            returned = train_step(
+                tried.network,
+                optimizer,
+                tf.constant(images),
+                tf.constant(labels),
+                tf.constant(delta),
+                EPSILON,
+                STEP_SIZE,
+            )
+        except (AttributeError, TypeError, ValueError) as error:
+            if "None" not in str(error):
+                raise
+            raise FoundError(_NOT_WATCHED) from error
         now = tried.network.get_weights()
         found = [
             *_of_passes(tried.passes),

@@ -1,10 +1,14 @@
 """What a check found."""
 
 import textwrap
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from keras_free_adv.teaching.not_written_yet import NotWrittenYetError
+
+_PACKAGE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class FoundError(Exception):
 def verdict_on(name: str, look: Callable[[], Iterable[str]]) -> Verdict:
     """The verdict of a check that looks for what is wrong.
 
-    What goes wrong in the student's code by itself is raised, with its traceback.
+    What the student's code raises is a finding too, with the line at which it was: the
+    checks after it are to run all the same.
     """
     findings: list[str] = []
     try:
@@ -57,7 +62,22 @@ def verdict_on(name: str, look: Callable[[], Iterable[str]]) -> Verdict:
             findings.append(finding)
     except (FoundError, NotWrittenYetError) as error:
         findings.append(str(error))
+    except Exception as error:
+        line = _line_of_the_student(error)
+        if line is None:
+            raise  # it is not the student's
+        findings.append(f"It stops with {type(error).__name__}: {error} At {line}.")
     return Verdict(name, tuple(findings))
+
+
+def _line_of_the_student(error: Exception) -> str | None:
+    """Where in the student's code it was, or None."""
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
+        path = Path(frame.filename)
+        if "site-packages" not in path.parts and _PACKAGE not in path.parents:
+            return f"line {frame.lineno} of {frame.name}: {frame.line}"
+    return None
 
 
 def name_of(function: Callable, default: str) -> str:

@@ -79,9 +79,11 @@ def test_one_that_is_not_written_yet_is_said_so():
     assert "not written yet" in str(check_projection(project))
 
 
-def test_an_error_of_the_student_s_code_is_raised():
+def test_an_error_of_the_student_s_code_is_a_finding_with_its_line():
     def project(points, images, epsilon):
         return points / np.ones((5, 7))
 
-    with pytest.raises(ValueError, match="broadcast"):
-        check_projection(project)
+    (found,) = check_projection(project).findings
+    assert "It stops with ValueError" in found
+    assert "broadcast" in found
+    assert "of project: return points / np.ones((5, 7))" in found

@@ -132,3 +132,10 @@ def test_a_mistake_is_named(mistake):
     assert not verdict.passed
     found = " ".join(verdict.findings)
     assert all(part in found for part in said), verdict
+
+
+def test_a_delta_that_the_tape_does_not_watch_is_named():
+    without = TRAIN_STEP.replace("tape.watch(delta)", "pass")
+    assert without != TRAIN_STEP
+    (found,) = check_train_step(function(without)).findings
+    assert "call tape.watch(delta)" in found
