@@ -34,6 +34,18 @@ class LiveDataset:
         self._next = 0
         self._passes_begun = 0
         self._fetched: dict[int, list[tf.Tensor]] = {}
+        self._sampled: tf.data.Dataset | None = None
+        self._sample: list[Any] = []
+
+    def first_two(self, dataset: tf.data.Dataset) -> list[Any]:
+        """Its first two minibatches, to see what it holds; as tensors.
+
+        Read once, however many `fit`s ask: reading begins the dataset's shuffles, and
+        each beginning gives another order.
+        """
+        if dataset is not self._sampled:
+            self._sampled, self._sample = dataset, list(dataset.take(2))
+        return self._sample
 
     def stream(self, dataset: tf.data.Dataset, first: Any) -> tf.data.Dataset:
         """Minibatches of `dataset`, passed through without end, from `first` on."""

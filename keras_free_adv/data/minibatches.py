@@ -243,7 +243,7 @@ def from_dataset(dataset: tf.data.Dataset, live: LiveDataset) -> Minibatches:
             return addressed(first)
         return live.stream(dataset, first)
 
-    first_two = list(dataset.take(2))
+    first_two = live.first_two(dataset)
     if not first_two:
         raise ValueError("Argument `x` is an empty dataset. Pass at least one batch.")
     sample = tree.map_structure(lambda t: t.numpy(), first_two[0])

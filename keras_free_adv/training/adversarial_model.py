@@ -92,6 +92,8 @@ class AdversarialModel(WrappedModel):
         self.epsilon_warmup = epsilon_warmup
         self._place = Place()
         self._live = LiveDataset(lambda: self._place.update // self.replays)
+        self._count: int | None = None  # minibatches in the data of the last `fit`
+        self._data_begins = 0
         self._warned_of_few_passes = False
 
     def get_config(self) -> dict[str, Any]:
@@ -303,11 +305,24 @@ class AdversarialModel(WrappedModel):
             with self.distribute_strategy.scope():
                 self.build_metrics()
         self._place.update = max(self._place.update, initial_epoch * steps_per_epoch)
+        before = self._enter_data(source.count)
         self._place.agree(self.distribute_strategy)
         self._warn_of_few_passes(
-            source.count, (epochs - initial_epoch) * steps_per_epoch
+            source.count, before + (epochs - initial_epoch) * steps_per_epoch
         )
         self._prepare(source.sample, rows=-(-source.rows // self._replicas))
+
+    def _enter_data(self, count: int | None) -> int:
+        """Begins other data on a whole replay; returns the updates made on this data.
+
+        Other data is known by its number of minibatches.
+        """
+        if self._count is not None and count != self._count:
+            self._place.update = -(-self._place.update // self.replays) * self.replays
+            self._data_begins = self._place.update
+            self._warned_of_few_passes = False
+        self._count = count
+        return self._place.update - self._data_begins
 
     def train_on_batch(
         self,
@@ -403,13 +418,13 @@ class AdversarialModel(WrappedModel):
     def _warn_of_few_passes(self, count: int | None, updates: int) -> None:
         if count is None or self._warned_of_few_passes:
             return
-        end = self._place.update + updates
-        if end < count * self.replays:
+        if updates < count * self.replays:
             self._warned_of_few_passes = True
+            seen = updates / self.replays
             warnings.warn(
-                f"This run ends after {end} updates, {end / self.replays:g} minibatches"
-                f" of the {count} in the data: with replays={self.replays} it sees "
-                f"{end / self.replays / count:.0%} of them. Train for at least "
+                f"This run ends after {updates} updates, {seen:g} minibatches of the "
+                f"{count} in the data: with replays={self.replays} it sees "
+                f"{seen / count:.0%} of them. Train for at least "
                 f"{self.replays} epochs, or lower `replays`.",
                 stacklevel=3,
             )

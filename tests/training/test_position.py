@@ -75,6 +75,22 @@ def test_a_shuffled_dataset_is_seen_whole_by_many_fits():
     assert len(set(model.seen)) == 16  # each of the pass's minibatches, once
 
 
+def test_a_seeded_shuffle_gives_many_fits_the_order_of_one():
+    def seen(fits, epochs):
+        model = recording_model(replays=2)
+        data = tf.data.Dataset.from_tensor_slices(small_images(43))
+        data = data.shuffle(43, seed=3).batch(8)
+        for _ in range(fits):
+            model.fit(data, epochs=epochs, verbose=0)
+        return model.seen
+
+    once = seen(1, 8)
+    assert seen(4, 2) == once
+    # Four passes of six minibatches, each in an order of its own.
+    passes = np.array(once)[::2].reshape(4, 6)
+    assert len({tuple(order) for order in passes.tolist()}) == 4
+
+
 def test_loaded_sets_are_addressed_by_position():
     def trained(fits, epochs):
         keras.utils.set_random_seed(7)
@@ -135,6 +151,23 @@ def test_a_run_that_sees_less_than_the_data_warns():
     model = recording_model(replays=8)
     with pytest.warns(UserWarning, match=r"15 updates.*1.875 minibatches of the 5"):
         model.fit(images, labels, batch_size=8, epochs=3, verbose=0)
+
+
+@pytest.mark.filterwarnings("default:This run ends after")
+def test_other_data_begins_on_a_whole_replay_and_is_counted_anew():
+    images, labels = small_images(40)
+    model = recording_model(replays=4)
+    # 15 updates: three minibatches four times, and the fourth three times.
+    model.fit(images, labels, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    model.seen.clear()
+    message = "after 4 updates, 1 minibatches of the 2 in the data.*sees 50%"
+    with pytest.warns(UserWarning, match=message):
+        model.fit(images[:16], labels[:16], batch_size=8, epochs=2, verbose=0)
+    assert len(model.seen) == 4
+    assert len(set(model.seen)) == 1
+    # The same data goes on, without another warning.
+    model.fit(images[:16], labels[:16], batch_size=8, epochs=2, verbose=0)
+    assert len(set(model.seen)) == 2
 
 
 def test_train_on_batch_leaves_the_place_and_lets_the_caller_replay():
