@@ -115,8 +115,8 @@ for share in (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0):
 #
 # `policy` is Keras' dtype policy. In `mixed_bfloat16` the layers compute in bfloat16,
 # which recent CPUs and GPUs have instructions for; the weights stay in float32. Three
-# things must not be rounded so coarsely: the perturbation, the first layer, which takes
-# it in, and the logits, of which the loss is made. The library keeps the first in
+# things must not be rounded so coarsely: the perturbation, the layer that centers the
+# pixels, and the logits, of which the loss is made. The library keeps the first in
 # float32, and the networks of its zoo the other two.
 
 # %%
@@ -337,10 +337,11 @@ low, high = report.intervals["pgd20"]
 print(f"PGD-20: {report.accuracy['pgd20']:.1%}, 95% interval {low:.1%} to {high:.1%}")
 
 # %% [markdown]
-# The worst case counts an image only if no attack broke it. The intervals say how well
-# so few images determine the accuracy on all such images; another seed of training adds
-# to that. And each figure is an upper bound: finish with AutoAttack ([can you trust
-# that number?](3_can_you_trust_that_number.ipynb)).
+# Ten restarts take some more: one random start is not enough here. The worst case
+# counts an image only if no attack broke it. The intervals say how well so few images
+# determine the accuracy on all such images; another seed of training adds to that. And
+# each figure is an upper bound: finish with AutoAttack ([can you trust that
+# number?](3_can_you_trust_that_number.ipynb)).
 #
 # ## CIFAR-10
 #
@@ -369,8 +370,8 @@ print(f"PGD-20: {report.accuracy['pgd20']:.1%}, 95% interval {low:.1%} to {high:
 # python examples/reproduce_table.py --table=cifar10 --scale=small --monitor_every=5
 # ```
 #
-# The paper's own training, on all GPUs of a machine, or on several machines (with
-# TF_CONFIG set, on each):
+# The paper's own training, on all GPUs of a machine (in half precision, which the
+# authors did not use), or on several machines (with TF_CONFIG set, on each):
 #
 # ```shell
 # python examples/train.py --recipe=cifar10_wrn32_10_free8 --strategy=mirrored \
