@@ -498,3 +498,14 @@ def test_cifar10_figures_draws_models_side_by_side(tmp_path):
     assert drawn == {f"{name}.png" for name in names}
     said = fails("cifar10_figures.py", "--runs=one=nowhere")
     assert "--runs takes NAME=RUN or NAME=FILE. Received: one=nowhere" in said
+
+
+def test_the_results_page_holds_what_the_kept_reports_print(tmp_path):
+    docs = EXAMPLES.parent / "docs"
+    folder = shutil.copytree(docs / "measured", tmp_path / "runs")
+    small = ["--table=cifar10", "--scale=small", "--autoattack_rows=free8,pgd7"]
+    out = run("reproduce_table.py", *small, "--notrain", f"--output={folder}")
+    page = (docs / "results.md").read_text().splitlines()
+    printed = [line for line in out.splitlines() if line.startswith("|")]
+    assert len(printed) > 25
+    assert [line for line in printed if line not in page] == []
