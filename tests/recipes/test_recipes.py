@@ -156,7 +156,7 @@ def test_arguments_of_a_new_model_are_kept():
         ({"schedule": "linear"}, "`schedule`"),
         ({"schedule": "piecewise"}, "`drops`.*piecewise"),
         ({"schedule": "piecewise", "drops": 40}, "`drops`.*40"),
-        ({"schedule": "piecewise", "drops": [20_000]}, "`drops`.*12000"),
+        ({"schedule": "piecewise", "drops": [20_000]}, "`drops`.*6000"),
         ({"augment": "standart"}, "`augment`.*standard"),
         ({"label_smoothing": "x"}, "`label_smoothing`"),
         ({"momentum": 1.0}, "`momentum`"),
