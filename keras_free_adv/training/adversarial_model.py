@@ -305,8 +305,8 @@ class AdversarialModel(WrappedModel):
             with self.distribute_strategy.scope():
                 self.build_metrics()
         self._place.update = max(self._place.update, initial_epoch * steps_per_epoch)
-        before = self._enter_data(source.count)
         self._place.agree(self.distribute_strategy)
+        before = self._enter_data(source.count)
         self._warn_of_few_passes(
             source.count, before + (epochs - initial_epoch) * steps_per_epoch
         )
