@@ -1,4 +1,8 @@
-"""What an attack maximizes: one number an example, from logits."""
+"""What an attack maximizes: one number an example, from logits.
+
+For a model that predicts one of C classes; `label_losses` has the same for several
+labels at once.
+"""
 
 from typing import Any
 
@@ -30,6 +34,20 @@ def margin(labels: Any, logits: Any) -> Any:
     """max_{j != y} z_j - z_y, `[B]`: above zero once the example is misclassified."""
     true, largest_other = _true_and_largest_other(labels, logits)
     return largest_other - true
+
+
+def leads(labels: Any, logits: Any) -> Any:
+    """z_s - z_y of each class s, `[B, C]`: how far it is ahead of the true one."""
+    return logits - ops.take_along_axis(logits, labels[:, None], axis=-1)
+
+
+def are_wrong(labels: Any, logits: Any) -> Any:
+    """Whether the largest logit is not the label's, or one is NaN, `[B]`."""
+    predicted = ops.cast(ops.argmax(logits, -1), "int32")
+    # Of NaN, argmax makes class 0.
+    return ops.logical_or(
+        ops.not_equal(predicted, labels), ops.any(ops.isnan(logits), axis=-1)
+    )
 
 
 def targeted_margin(labels: Any, logits: Any, targets: Any) -> Any:

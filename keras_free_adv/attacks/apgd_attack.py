@@ -11,7 +11,9 @@ from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.outcome import Outcome, choose
 from keras_free_adv.attacks.projected_ascent import ascend_inside
 from keras_free_adv.attacks.target import Target
+from keras_free_adv.predictions import AUTO, Predictions
 
+CLASSES_NEEDED = {"dlr": 3, "targeted_dlr": 4}
 LOSSES = ("cross_entropy", "dlr", "targeted_dlr")
 
 # The constants of Croce and Hein (2020), section 3.
@@ -66,6 +68,7 @@ class APGDAttack(Attack):
         targets: number of target classes of "targeted_dlr", or as many as there are.
         value_range: lowest and highest pixel value.
         from_logits: whether the model returns logits; see `PGDAttack`.
+        predicts: what the model predicts; see `PGDAttack`.
         seed: random starts follow from (seed, position of the example, run).
         name: name in reports; "apgd_ce", "apgd_dlr" or "apgd_t" by default.
         gradient_samples: forward and backward passes a step, for models that draw
@@ -96,6 +99,7 @@ class APGDAttack(Attack):
         targets: int = 9,
         value_range: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | str = "auto",
+        predicts: str = AUTO,
         seed: int | None = None,
         name: str | None = None,
         gradient_samples: int = 1,
@@ -109,6 +113,7 @@ class APGDAttack(Attack):
             targeted=False,
             value_range=value_range,
             from_logits=from_logits,
+            predicts=predicts,
             seed=seed,
             name=name,
             stem=stem,
@@ -144,15 +149,17 @@ class APGDAttack(Attack):
         del classes
         return self.gradient_samples, self.gradient_samples
 
-    def caveats(self, classes: int) -> list[str]:
+    def caveats(self, view: Predictions) -> list[str]:
         """Says when the margin stands in for the ratio."""
-        needed = {"cross_entropy": 0, "dlr": 3, "targeted_dlr": 4}[self.loss]
-        if classes >= needed:
+        if self.loss == "cross_entropy" or self._has_ratio(view):
             return []
+        needed, has = CLASSES_NEEDED[self.loss], f"has {view.classes}"
+        if view.several_labels:
+            has = f"predicts {view.classes} labels at once"
         return [
             f"{self.name}: loss={self.loss!r} needs {needed} classes, and the model "
-            f"has {classes}: the margin z_j - z_y is attacked in its place. Nothing "
-            "need be done; say so beside the number."
+            f"{has}: the margin is attacked in its place. Nothing need be done; say so "
+            "beside the number."
         ]
 
     def passes_of_a_start(self) -> int:
@@ -163,8 +170,8 @@ class APGDAttack(Attack):
         """A random point of the ball, a step size of 2 epsilon."""
         noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
         start = ops.clip(images + noise, *self.value_range)
-        nothing = ops.full_like(target.labels, -float("inf"), dtype="float32")
-        zeros = ops.zeros_like(target.labels)
+        nothing = target.each(-float("inf"))
+        zeros = target.each(0, "int32")
         return _State(
             iterate=start,
             previous=start,
@@ -203,8 +210,8 @@ class APGDAttack(Attack):
         """The cross-entropy, or the margin, which is alike for every target class."""
         del outputs
         if self.loss == "cross_entropy":
-            return losses.cross_entropy(target.labels, logits)
-        return losses.margin(target.labels, logits)
+            return target.losses.cross_entropy(target.labels, logits)
+        return target.losses.margin(target.labels, logits)
 
     def _mean_gradient(
         self, target: Target, state: _State
@@ -216,7 +223,7 @@ class APGDAttack(Attack):
 
         def loss_at(iterate: Any) -> tuple[Any, Any]:
             logits = target.logits(iterate)
-            return self._objective(target.labels, logits, state.target_class), logits
+            return self._objective(target, logits, state.target_class), logits
 
         (loss, logits), gradient = target.gradient(loss_at, state.iterate)
         for _ in range(self.gradient_samples - 1):
@@ -225,16 +232,21 @@ class APGDAttack(Attack):
         count = float(self.gradient_samples)
         return (loss / count, logits), gradient / count
 
-    def _objective(self, labels: Any, logits: Any, target_class: Any) -> Any:
+    def _objective(self, target: Target, logits: Any, target_class: Any) -> Any:
         """What is climbed, `[B]`."""
-        classes = logits.shape[-1]
+        labels = target.labels
         if self.loss == "cross_entropy":
-            return losses.cross_entropy(labels, logits)
+            return target.losses.cross_entropy(labels, logits)
         if self.loss == "dlr":
-            enough = classes >= 3
-            return (losses.dlr if enough else losses.margin)(labels, logits)
-        climb = losses.targeted_dlr if classes >= 4 else losses.targeted_margin
-        return climb(labels, logits, target_class)
+            climb = losses.dlr if self._has_ratio(target.view) else target.losses.margin
+            return climb(labels, logits)
+        if self._has_ratio(target.view):
+            return losses.targeted_dlr(labels, logits, target_class)
+        return target.losses.targeted_margin(labels, logits, target_class)
+
+    def _has_ratio(self, view: Predictions) -> bool:
+        """Whether there are logits enough, of classes, for the ratio of the loss."""
+        return not view.several_labels and view.classes >= CLASSES_NEEDED[self.loss]
 
     def _check(self, state: _State, gradient: Any, step: Any) -> tuple[_State, Any]:
         """At a checkpoint: halve the step size and go back to the best point, or not.
@@ -288,7 +300,7 @@ class APGDAttack(Attack):
     def _target_class(self, target: Target, images: Any, runs: Any) -> Any:
         """The class each example's run aims at, `[B]`."""
         if self.loss != "targeted_dlr":
-            return target.labels
+            return target.each(0, "int32")
         return target.likeliest_other(images, runs, self.targets)
 
     def _targets_among(self, classes: int) -> int:

@@ -11,11 +11,17 @@ from keras import ops
 
 from keras_free_adv import geometry, validation
 from keras_free_adv.attacks.compiled_attack import CompiledAttack
-from keras_free_adv.attacks.outcome import Outcome, more_damaging
+from keras_free_adv.attacks.outcome import Outcome, any_label, more_damaging
 from keras_free_adv.attacks.target import Target
-from keras_free_adv.labels import check_classes
-from keras_free_adv.logits import LogitView, check_from_logits, logit_view
+from keras_free_adv.compiled_loss import compiled_loss
 from keras_free_adv.model_cache import ModelCache
+from keras_free_adv.predictions import (
+    AUTO,
+    Predictions,
+    check_from_logits,
+    check_predicts,
+    predictions_of,
+)
 
 
 class Attack(keras.layers.Layer):
@@ -38,7 +44,8 @@ class Attack(keras.layers.Layer):
         norm: "linf" or "l2", of each example.
         targeted: whether labels are the classes to reach, not to leave.
         value_range: lowest and highest pixel value.
-        from_logits: True, False or "auto"; see `keras_free_adv.logits`.
+        from_logits: True, False or "auto"; see `keras_free_adv.predictions`.
+        predicts: "class", "labels" or "auto"; likewise.
         seed: whole number; draws follow from (seed, example, restart). None draws one.
         name: name of the attack in reports; None for the stem and the restarts.
         stem: what the field calls the attack.
@@ -59,6 +66,7 @@ class Attack(keras.layers.Layer):
         seed: int | None,
         name: str | None,
         stem: str,
+        predicts: str = AUTO,
     ) -> None:
         geometry.get_norm(norm)
         value_range = validation.pixel_range(value_range)
@@ -66,6 +74,7 @@ class Attack(keras.layers.Layer):
         restarts = validation.positive_integer("restarts", restarts)
         targeted = validation.boolean("targeted", targeted)
         from_logits = check_from_logits(from_logits)
+        predicts = check_predicts(predicts)
         seed = None if seed is None else validation.seed("seed", seed)
         if name is None:
             name = stem + _restarted(stem, restarts)
@@ -82,6 +91,7 @@ class Attack(keras.layers.Layer):
         self.targeted = targeted
         self.value_range = value_range
         self.from_logits = from_logits
+        self.predicts = predicts
         self.seed = seed
         self.seed_in_use = random.randint(0, 2**31 - 1) if seed is None else seed
         self.graphs = ModelCache()
@@ -96,6 +106,7 @@ class Attack(keras.layers.Layer):
             "norm": self.norm,
             "value_range": self.value_range,
             "from_logits": self.from_logits,
+            "predicts": self.predicts,
             "seed": self.seed,
         }
 
@@ -157,19 +168,23 @@ class Attack(keras.layers.Layer):
         """Raises if it cannot attack images of this shape, `[B, ...]`; most can any."""
         del shape
 
+    def check_labels(self, labels: Any, view: Predictions) -> None:
+        """Raises if its loss does not fit labels of this shape; most fit any."""
+        del labels, view
+
     def judge(self, target: Target, outputs: Any, logits: Any) -> tuple[Any, Any]:
-        """Whether each example is fooled, `[B]`, and the attack's loss, `[B]`."""
+        """Whether each example is fooled, as in `Outcome`, and the loss, `[B]`."""
         errs = target.errs(logits)
-        fooled = ops.logical_not(errs) if self.targeted else errs
+        fooled = ops.logical_not(any_label(errs)) if self.targeted else errs
         return fooled, self.loss_of(target, outputs, logits)
 
     def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
         """What says, of two points that both fool the model or not, which is worse."""
         raise NotImplementedError(f"{type(self).__name__} must define `loss_of`.")
 
-    def caveats(self, classes: int) -> list[str]:
-        """What a user should know of this attack on a model of so many classes."""
-        del classes
+    def caveats(self, view: Predictions) -> list[str]:
+        """What a user should know of this attack on a model with these predictions."""
+        del view
         return []
 
     def __call__(
@@ -188,10 +203,11 @@ class Attack(keras.layers.Layer):
         self._check_call(images, labels, model)
         images, labels = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
         pixels = ops.clip(ops.cast(images, "float32"), *self.value_range)
-        view = self.view_of(model, pixels)
-        self._check_classes(labels, view)
+        view = self.view_of(model, pixels, labels)
+        if not _is_symbolic(labels):
+            view.check_labels(labels)
         ids = ops.arange(ops.shape(images)[0], dtype="int32")
-        for caveat in self.caveats(view.classes):
+        for caveat in self.caveats(view):
             warnings.warn(caveat, stacklevel=2)
         found = pixels
         if images.shape[0] != 0:
@@ -213,25 +229,27 @@ class Attack(keras.layers.Layer):
 
     # Pieces that `evaluate_robustness` puts together in its own order.
 
-    def view_of(self, model: keras.Model, pixels: Any) -> LogitView:
-        """How this attack obtains the logits of `model`; decided once for a model."""
+    def view_of(self, model: keras.Model, pixels: Any, labels: Any) -> Predictions:
+        """What `model` predicts; decided once for a model and a shape of labels."""
         return self.graphs.get(
             model,
-            ("view",),
-            lambda: logit_view(
+            ("view", compiled_loss(model), tuple(labels.shape[1:])),
+            lambda: predictions_of(
                 model,
-                self.from_logits,
                 pixels.numpy() if hasattr(pixels, "numpy") else pixels,
+                labels,
+                from_logits=self.from_logits,
+                predicts=self.predicts,
             ),
         )
 
     def attacked(
-        self, model: keras.Model, view: LogitView, images: Any, labels: Any, ids: Any
+        self, model: keras.Model, view: Predictions, images: Any, labels: Any, ids: Any
     ) -> Outcome:
         """The worst of no attack and every run, for B examples numbered `ids`."""
         compiled = self.compiled(model, view, images, labels)
         best, _ = compiled.clean(images, labels)
-        for number in range(self.runs(view.classes)):
+        for number in range(self.runs(view.alternatives + 1)):
             found = compiled.run(images, labels, ids, ops.full_like(ids, number))
             best = more_damaging(best, found)
         return best
@@ -239,7 +257,7 @@ class Attack(keras.layers.Layer):
     def compiled(
         self,
         model: keras.Model,
-        view: LogitView,
+        view: Predictions,
         images: Any,
         labels: Any,
         without_gradient: str = "refuse",
@@ -249,8 +267,13 @@ class Attack(keras.layers.Layer):
         return self.graphs.get(
             model,
             (*key, without_gradient),
-            lambda: CompiledAttack(self, model, view, images, labels, without_gradient),
+            lambda: self._compile(model, view, images, labels, without_gradient),
         )
+
+    def _compile(self, *arguments: Any) -> CompiledAttack:
+        _, view, _, labels, _ = arguments
+        self.check_labels(labels, view)
+        return CompiledAttack(self, *arguments)
 
     def _check_call(self, images: Any, labels: Any, model: Any) -> None:
         if labels is None:
@@ -281,10 +304,6 @@ class Attack(keras.layers.Layer):
                 f"examples. Received: {len(array)} images and "
                 f"{count[0] if count else 'one number for'} labels."
             )
-
-    def _check_classes(self, labels: Any, view: LogitView) -> None:
-        if not _is_symbolic(labels):
-            check_classes(np.asarray(labels), view.classes)
 
 
 def _restarted(stem: str, restarts: int) -> str:

@@ -11,9 +11,9 @@ from keras_free_adv import validation
 from keras_free_adv.attacks.apgd_attack import APGDAttack
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.fab_attack import FABAttack
-from keras_free_adv.attacks.outcome import Outcome
+from keras_free_adv.attacks.outcome import Outcome, any_label
 from keras_free_adv.attacks.square_attack import SquareAttack
-from keras_free_adv.logits import LogitView
+from keras_free_adv.predictions import AUTO, Predictions
 
 VERSIONS = ("standard", "plus", "rand")
 RAND_SAMPLES = 20
@@ -45,6 +45,7 @@ class AutoAttack(Attack):
             get this one's.
         value_range: lowest and highest pixel value.
         from_logits: whether the model returns logits; see `PGDAttack`.
+        predicts: what the model predicts; see `PGDAttack`.
         seed: random numbers of all parts follow from it.
         name: name in reports; "autoattack" (with the version, if it is not standard)
             by default.
@@ -72,6 +73,7 @@ class AutoAttack(Attack):
         attacks: Sequence[Attack] | None = None,
         value_range: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | str = "auto",
+        predicts: str = AUTO,
         seed: int | None = None,
         name: str | None = None,
     ) -> None:
@@ -84,6 +86,7 @@ class AutoAttack(Attack):
             targeted=False,
             value_range=value_range,
             from_logits=from_logits,
+            predicts=predicts,
             seed=seed,
             name=name,
             stem=stem,
@@ -119,13 +122,13 @@ class AutoAttack(Attack):
         return list(self._parts)
 
     def attacked(
-        self, model: keras.Model, view: LogitView, images: Any, labels: Any, ids: Any
+        self, model: keras.Model, view: Predictions, images: Any, labels: Any, ids: Any
     ) -> Outcome:
         """Each part on the examples that the former left standing."""
         compiled = self._parts[0].compiled(model, view, images, labels)
         best, _ = compiled.clean(images, labels)
         for part in self._parts:
-            standing = tf.where(ops.logical_not(best.fooled))[:, 0]
+            standing = tf.where(ops.logical_not(any_label(best.fooled)))[:, 0]
             if tf.executing_eagerly() and not len(standing):
                 break
             found = part.attacked(
@@ -148,9 +151,9 @@ class AutoAttack(Attack):
         for part in self._parts:
             part.check_images(shape)
 
-    def caveats(self, classes: int) -> list[str]:
+    def caveats(self, view: Predictions) -> list[str]:
         """Those of its parts."""
-        return [said for part in self._parts for said in part.caveats(classes)]
+        return [said for part in self._parts for said in part.caveats(view)]
 
     def _with_seed(self, attack: Attack) -> Attack:
         """The attack itself, or if it has no seed a copy that has this one's."""
@@ -163,6 +166,7 @@ class AutoAttack(Attack):
             "norm": self.norm,
             "value_range": self.value_range,
             "from_logits": self.from_logits,
+            "predicts": self.predicts,
             "seed": self.seed_in_use,
         }
 
@@ -200,7 +204,7 @@ def _checked(attacks: Any, whole: Attack) -> list[Attack]:
                 "Argument `attacks` must be a list of untargeted attacks, such as "
                 f"[APGDAttack(8 / 255)]. Received: {attack!r}."
             )
-        for setting in ("epsilon", "norm", "value_range", "from_logits"):
+        for setting in ("epsilon", "norm", "value_range", "from_logits", "predicts"):
             mine, its = getattr(whole, setting), getattr(attack, setting)
             if mine != its:
                 raise ValueError(

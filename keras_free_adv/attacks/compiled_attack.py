@@ -14,8 +14,8 @@ from keras_free_adv.attacks.half_precision import gradient_scale
 from keras_free_adv.attacks.outcome import Outcome
 from keras_free_adv.attacks.runs import Slots, begin_runs, go_on
 from keras_free_adv.attacks.target import Target
-from keras_free_adv.labels import class_numbers
-from keras_free_adv.logits import LogitView, call_in_inference_mode
+from keras_free_adv.logits import call_in_inference_mode
+from keras_free_adv.predictions import Predictions
 
 if TYPE_CHECKING:
     from keras_free_adv.attacks.attack import Attack
@@ -27,7 +27,7 @@ class CompiledAttack:
     Args:
         attack: the attack.
         model: the model, of which it keeps a weak reference only.
-        view: how the model's logits are obtained.
+        view: what the model predicts.
         images: anything of the images' shape, `[B, ...]`.
         labels: anything of the labels' shape and dtype.
         without_gradient: see `Target`.
@@ -37,7 +37,7 @@ class CompiledAttack:
         self,
         attack: "Attack",
         model: keras.Model,
-        view: LogitView,
+        view: Predictions,
         images: Any,
         labels: Any,
         without_gradient: str = "refuse",
@@ -94,7 +94,9 @@ class CompiledAttack:
     def _begin(self, images: Any, labels: Any, ids: Any, runs: Any) -> Slots:
         """Slots at the beginning of their runs."""
         keys = random_numbers.keys_of_examples(self._attack.seed_in_use, ids, runs)
-        return begin_runs(self._attack, self._target(labels), images, keys, runs)
+        return begin_runs(
+            self._attack, self._target(labels), images, keys, runs, self._labels
+        )
 
     def _go_on(
         self, images: Any, labels: Any, slots: Slots, enough: Any
@@ -109,11 +111,17 @@ class CompiledAttack:
             until_fooled=True,
         )
 
+    @property
+    def _labels(self) -> int | None:
+        """How many labels an outcome tells apart; a target is reached as a whole."""
+        apart = self.view.several_labels and not self._attack.targeted
+        return self.view.classes if apart else None
+
     def _target(self, labels: Any) -> Target:
         return Target(
             outputs=lambda images: call_in_inference_mode(self._model_of(), images),
             view=self.view,
-            labels=class_numbers(labels),
+            labels=self.view.encoded(labels),
             given_labels=labels,
             gradient_scale=self._scale,
             without_gradient=self._without_gradient,

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_free_adv import geometry, losses, validation
+from keras_free_adv import geometry, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.hyperplane import project_on_hyperplane
-from keras_free_adv.attacks.outcome import Outcome, choose
+from keras_free_adv.attacks.outcome import Outcome, any_label, choose
 from keras_free_adv.attacks.target import Target
+from keras_free_adv.predictions import AUTO
 
 # The constants of Croce and Hein (2020), section 4.
 OVERSHOOT = 1.05  # eta
@@ -52,6 +53,7 @@ class FABAttack(Attack):
             there are classes.
         value_range: lowest and highest pixel value.
         from_logits: whether the model returns logits; see `PGDAttack`.
+        predicts: what the model predicts; see `PGDAttack`.
         seed: random starts follow from (seed, position of the example, run).
         name: name in reports; "fab_t", or "fab" untargeted, by default.
 
@@ -77,6 +79,7 @@ class FABAttack(Attack):
         targets: int | None = 9,
         value_range: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | str = "auto",
+        predicts: str = AUTO,
         seed: int | None = None,
         name: str | None = None,
     ) -> None:
@@ -88,6 +91,7 @@ class FABAttack(Attack):
             targeted=False,
             value_range=value_range,
             from_logits=from_logits,
+            predicts=predicts,
             seed=seed,
             name=name,
             stem=stem,
@@ -126,7 +130,7 @@ class FABAttack(Attack):
 
     def start(self, target: Target, images: Any, keys: Any, runs: Any) -> _State:
         """The image, or in a later restart a random point near it."""
-        targets = self._targets_among(target.view.classes)
+        targets = self._targets_among(target.view.alternatives + 1)
         noise = geometry.get_norm(self.norm).random_start(
             keys, images, self.epsilon / 2.0
         )
@@ -134,12 +138,12 @@ class FABAttack(Attack):
         return _State(
             iterate=choose(ops.greater_equal(runs, targets), moved, images),
             target_class=(
-                target.labels
+                target.each(0, "int32")
                 if self.targets is None
                 else target.likeliest_other(images, runs, self.targets)
             ),
             nearest=images,
-            distance=ops.full_like(target.labels, float("inf"), dtype="float32"),
+            distance=target.each(float("inf")),
         )
 
     def step(
@@ -154,21 +158,24 @@ class FABAttack(Attack):
         distance = ops.reshape(
             geometry.get_norm(self.norm).length(moved - images), (-1,)
         )
-        nearer = ops.logical_and(errs, distance < state.distance)
+        fooled = any_label(errs)
+        nearer = ops.logical_and(fooled, distance < state.distance)
         state = state._replace(
-            iterate=choose(errs, images + BACKWARD * (moved - images), moved),
+            iterate=choose(fooled, images + BACKWARD * (moved - images), moved),
             nearest=choose(nearer, moved, state.nearest),
             distance=ops.where(nearer, distance, state.distance),
         )
-        fooled = state.distance <= self.epsilon
+        inside = distance <= self.epsilon
         return state, Outcome(
-            choose(fooled, state.nearest, images), fooled, -state.distance
+            choose(state.distance <= self.epsilon, state.nearest, images),
+            choose(inside, errs, ops.zeros_like(errs)),
+            -state.distance,
         )
 
     def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
         """The negative distance: an image that fools the model as it is has zero."""
         del outputs
-        return ops.where(target.errs(logits), 0.0, -float("inf"))
+        return ops.where(any_label(target.errs(logits)), 0.0, -float("inf"))
 
     def _boundary(self, target: Target, state: _State) -> tuple[Any, Any]:
         """How far the other class is ahead, `[B]`, and its gradient, `[B, ...]`."""
@@ -177,7 +184,8 @@ class FABAttack(Attack):
 
         def ahead_at(iterate: Any) -> tuple[Any]:
             logits = target.logits(iterate)
-            return (losses.targeted_margin(target.labels, logits, state.target_class),)
+            climb = target.losses.targeted_margin
+            return (climb(target.labels, logits, state.target_class),)
 
         (ahead,), weights = target.gradient(ahead_at, state.iterate)
         return ahead, weights
@@ -193,14 +201,14 @@ class FABAttack(Attack):
             steepness = ops.reshape(dual_length(weights), (-1,))
             distance = ops.abs(lead) / ops.maximum(steepness, 1e-12)
             nearer = ops.logical_and(
-                distance < nearest[0], ops.not_equal(target.labels, number)
+                distance < nearest[0], target.is_alternative(number)
             )
             return tuple(
                 choose(nearer, new, old)
                 for new, old in zip((distance, lead, weights), nearest, strict=True)
             )
 
-        far = ops.full_like(target.labels, float("inf"), dtype="float32")
+        far = target.each(float("inf"))
         nothing = (far, ops.zeros_like(far), ops.zeros_like(iterate))
         _, lead, weights = target.for_each_class(iterate, visit, nothing)
         return lead, weights

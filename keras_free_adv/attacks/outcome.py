@@ -11,7 +11,9 @@ class Outcome(NamedTuple):
 
     Attributes:
         images: adversarial images, `[B, ...]`, float32.
-        fooled: whether the attack reached its goal, `[B]`, bool.
+        fooled: whether the attack reached its goal, `[B]`, bool. On a model that
+            predicts several labels: which of them it has made wrong, here or before,
+            `[B, L]`.
         loss: the attack's loss at `images`, `[B]`.
     """
 
@@ -20,25 +22,48 @@ class Outcome(NamedTuple):
     loss: Any
 
 
-def nothing_yet(images: Any) -> Outcome:
-    """The outcome any other beats: the images themselves, at a loss of -infinity."""
+def any_label(fooled: Any) -> Any:
+    """Whether an example is fooled, `[B]`: of several labels, whether in one."""
+    return ops.any(fooled, axis=-1) if len(fooled.shape) > 1 else fooled
+
+
+def all_labels(fooled: Any) -> Any:
+    """Whether nothing is left to attack in an example, `[B]`."""
+    return ops.all(fooled, axis=-1) if len(fooled.shape) > 1 else fooled
+
+
+def nothing_yet(images: Any, labels: int | None = None) -> Outcome:
+    """The outcome any other beats: the images themselves, at a loss of -infinity.
+
+    Args:
+        images: `[B, ...]`.
+        labels: how many, of a model that predicts several at once.
+    """
     batch = ops.shape(images)[0]
     return Outcome(
         images,
-        ops.zeros((batch,), "bool"),
+        ops.zeros((batch,) if labels is None else (batch, labels), "bool"),
         ops.full((batch,), -float("inf"), dtype="float32"),
     )
 
 
 def more_damaging(one: Outcome, other: Outcome) -> Outcome:
-    """Per example, the one that fools the model, else the one of larger loss."""
+    """Per example, the one that fools the model, else the one of larger loss.
+
+    Labels that only one of the two makes wrong count both.
+    """
+    fooled, fooled_by_other = any_label(one.fooled), any_label(other.fooled)
     better = ops.logical_or(
-        ops.logical_and(other.fooled, ops.logical_not(one.fooled)),
+        ops.logical_and(fooled_by_other, ops.logical_not(fooled)),
         ops.logical_and(
-            ops.equal(other.fooled, one.fooled), ops.greater(other.loss, one.loss)
+            ops.equal(fooled_by_other, fooled), ops.greater(other.loss, one.loss)
         ),
     )
-    return Outcome(*(choose(better, b, a) for a, b in zip(one, other, strict=True)))
+    return Outcome(
+        choose(better, other.images, one.images),
+        ops.logical_or(one.fooled, other.fooled),
+        ops.where(better, other.loss, one.loss),
+    )
 
 
 def choose(where: Any, one: Any, other: Any) -> Any:

@@ -7,9 +7,11 @@ from keras import ops
 
 from keras_free_adv import geometry, losses, validation
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.attacks.outcome import Outcome
+from keras_free_adv.attacks.custom_loss import check_shapes_belong, loss_of_each
+from keras_free_adv.attacks.outcome import Outcome, choose
 from keras_free_adv.attacks.projected_ascent import ascend_inside
 from keras_free_adv.attacks.target import Target
+from keras_free_adv.predictions import AUTO, Predictions
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -44,7 +46,11 @@ class PGDAttack(Attack):
         targeted: whether `labels` are classes to be reached.
         value_range: lowest and highest pixel value.
         from_logits: whether the model returns logits. "auto" looks through a final
-            softmax, and otherwise decides from the outputs.
+            softmax or sigmoid, and otherwise decides from the outputs and the
+            compiled loss.
+        predicts: what the model predicts: "class" (one of C classes) or "labels"
+            (several at once); "auto" decides from outputs, compiled loss and labels,
+            and refuses where they leave doubt.
         seed: random starts follow from (seed, position of the example, restart).
             None draws a seed once.
         name: name in reports; by default what the field says, such as "pgd20",
@@ -56,14 +62,16 @@ class PGDAttack(Attack):
             back of float16 or bfloat16 images rounds, also out of the ball. Pixels a
             little outside the range (1% of it, as resizing leaves them) are clipped
             first.
-        labels: class numbers `[B]`, or one-hot rows `[B, C]`.
+        labels: class numbers `[B]`, or one-hot rows `[B, C]`. For a model of several
+            labels, rows `[B, L]`, 1 where a label is there; an example is fooled as
+            soon as one label is wrong.
         model: the classifier, `[B, ...]` to `[B, C]`; one sigmoid unit counts as two
             classes. It is not tracked.
 
     Raises:
         TypeError, ValueError: an argument is out of its range, `labels` or `model` are
             missing, the images do not lie in `value_range`, or the loss is one number
-            for the whole batch.
+            for the whole batch, or spreads one label over several outputs.
 
     Example:
     >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
@@ -89,6 +97,7 @@ class PGDAttack(Attack):
         targeted: bool = False,
         value_range: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | str = "auto",
+        predicts: str = AUTO,
         seed: int | None = None,
         name: str | None = None,
     ) -> None:
@@ -103,6 +112,7 @@ class PGDAttack(Attack):
             targeted=targeted,
             value_range=value_range,
             from_logits=from_logits,
+            predicts=predicts,
             seed=seed,
             name=name,
             stem=_stem(loss, steps, random_start),
@@ -167,7 +177,7 @@ class PGDAttack(Attack):
         (loss, fooled), gradient = target.gradient(loss_at, iterate)
         if self.keep == "last":
             last = ops.equal(step, self.steps)
-            fooled = ops.logical_and(fooled, last)
+            fooled = choose(last, fooled, ops.zeros_like(fooled))
             loss = ops.where(last, loss, -float("inf"))
         return ascend_inside(
             iterate,
@@ -179,15 +189,20 @@ class PGDAttack(Attack):
             value_range=self.value_range,
         ), Outcome(iterate, fooled, loss)
 
+    def check_labels(self, labels: Any, view: Predictions) -> None:
+        """Raises if a loss of the user's does not fit labels of this shape."""
+        if isinstance(self.loss, keras.losses.Loss):
+            check_shapes_belong(self.loss, labels, view.units)
+
     def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
         """The loss, `[B]`; in a targeted attack, what is largest at the class."""
         if isinstance(self.loss, keras.losses.Loss):
-            values = _one_an_example(self.loss, target.given_labels, outputs)
+            values = loss_of_each(self.loss, target.given_labels, outputs)
         elif self.loss == "cw_margin" and self.targeted:
             # Its negative would be the same, zero, wherever the class is not reached.
-            return ops.minimum(-losses.margin(target.labels, logits), 0.0)
+            return ops.minimum(-target.losses.margin(target.labels, logits), 0.0)
         else:
-            values = losses.LOSSES[self.loss](target.labels, logits)
+            values = target.losses.LOSSES[self.loss](target.labels, logits)
         return -values if self.targeted else values
 
 
@@ -200,19 +215,6 @@ def _checked_loss(loss: Any) -> Any:
         f"Argument `loss` must be one of {list(losses.LOSSES)} or a keras.losses.Loss. "
         f"Received: loss={loss!r}."
     )
-
-
-def _one_an_example(loss: keras.losses.Loss, labels: Any, outputs: Any) -> Any:
-    """The user's loss, `[B]`, float32."""
-    values = ops.convert_to_tensor(loss.call(labels, outputs))
-    if values.shape == ():
-        raise ValueError(
-            "Argument `loss` must give one number an example: its `call` must return "
-            f"shape (batch,). Received: {loss.name!r}, whose `call` returns a scalar. "
-            "Take the mean over the last axis only; Keras reduces the batch itself."
-        )
-    values = ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=-1)
-    return ops.cast(values, "float32")
 
 
 def _stem(loss: Any, steps: int, random_start: bool) -> str:

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_free_adv.attacks.outcome import (
     Outcome,
+    all_labels,
     choose,
     more_damaging,
     nothing_yet,
@@ -38,21 +39,27 @@ class Slots(NamedTuple):
 
 
 def begin_runs(
-    attack: "Attack", target: Target, images: Any, keys: Any, runs: Any
+    attack: "Attack",
+    target: Target,
+    images: Any,
+    keys: Any,
+    runs: Any,
+    labels: int | None = None,
 ) -> Slots:
-    """Slots at the beginning of run number `runs` `[B]` with the keys `[B, 1]`."""
+    """Slots at the beginning of run number `runs` `[B]` with the keys `[B, 1]`.
+
+    `labels` says how many, of a model that predicts several at once.
+    """
     state = attack.start(target, images, keys, runs)
-    return Slots(ops.zeros_like(runs), state, nothing_yet(images))
+    return Slots(ops.zeros_like(runs), state, nothing_yet(images, labels))
 
 
 def ended(attack: "Attack", slots: Slots, until_fooled: bool) -> Any:
     """Whether each run is at its end, `[B]`."""
     out_of_steps = ops.greater_equal(slots.step, attack.steps_of_a_run)
-    return (
-        ops.logical_or(out_of_steps, slots.best.fooled)
-        if until_fooled
-        else (out_of_steps)
-    )
+    if not until_fooled:
+        return out_of_steps
+    return ops.logical_or(out_of_steps, all_labels(slots.best.fooled))
 
 
 def go_on(

@@ -6,11 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_free_adv import geometry, losses, random_numbers, validation
+from keras_free_adv import geometry, random_numbers, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.outcome import Outcome, choose
 from keras_free_adv.attacks.squares import L2Squares, LInfSquares
 from keras_free_adv.attacks.target import Target
+from keras_free_adv.predictions import AUTO
 
 # Andriushchenko et al. (2020): the share of pixels a square covers is halved after
 # so many of 10,000 queries.
@@ -47,6 +48,7 @@ class SquareAttack(Attack):
         norm: "linf" or "l2", of each example.
         value_range: lowest and highest pixel value.
         from_logits: whether the model returns logits; see `PGDAttack`.
+        predicts: what the model predicts; see `PGDAttack`.
         seed: random numbers follow from (seed, position of the example, run, query).
         name: name in reports; "square" by default.
         rescale_schedule: whether the schedule of the squares' sizes, published for
@@ -83,6 +85,7 @@ class SquareAttack(Attack):
         norm: str = "linf",
         value_range: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | str = "auto",
+        predicts: str = AUTO,
         seed: int | None = None,
         name: str | None = None,
         rescale_schedule: bool = True,
@@ -94,6 +97,7 @@ class SquareAttack(Attack):
             targeted=False,
             value_range=value_range,
             from_logits=from_logits,
+            predicts=predicts,
             seed=seed,
             name=name,
             stem="square",
@@ -133,7 +137,7 @@ class SquareAttack(Attack):
         """The image; the first query asks for stripes or tiles."""
         del runs
         self.check_images(images.shape)
-        margin = ops.full_like(target.labels, -float("inf"), dtype="float32")
+        margin = target.each(-float("inf"))
         return _State(images, margin, keys)
 
     def step(
@@ -142,7 +146,7 @@ class SquareAttack(Attack):
         """One query, kept if it is better."""
         asked = self._ask(images, state, step)
         logits = target.logits(asked)
-        margin = losses.margin(target.labels, logits)
+        margin = target.losses.margin(target.labels, logits)
         better = margin > state.margin
         state = state._replace(
             best=choose(better, asked, state.best),
@@ -153,7 +157,7 @@ class SquareAttack(Attack):
     def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
         """The margin."""
         del outputs
-        return losses.margin(target.labels, logits)
+        return target.losses.margin(target.labels, logits)
 
     def _ask(self, images: Any, state: _State, step: Any) -> Any:
         """The point to ask the model about, `[B, ...]`."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import losses
-from keras_free_adv.logits import LogitView
+from keras_free_adv.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Target:
     Attributes:
         outputs: maps images `[B, ...]` to the model's outputs, in inference mode.
         view: maps the outputs to logits `[B, C]`, float32.
-        labels: the class of each example, `[B]`, int32.
+        labels: the class of each example, `[B]`, int32; of a model that predicts
+            several labels, which are there, `[B, L]`.
         given_labels: the labels as the user gave them.
         gradient_scale: what to multiply a loss with before taking its gradient, so
             that small ones do not vanish in a float16 model.
@@ -27,7 +28,7 @@ class Target:
     """
 
     outputs: Callable[[Any], Any]
-    view: LogitView
+    view: Predictions
     labels: Any
     given_labels: Any
     gradient_scale: float
@@ -37,22 +38,36 @@ class Target:
         """The model's logits, `[B, C]`."""
         return self.view(self.outputs(images))
 
+    @property
+    def losses(self) -> ModuleType:
+        """The losses that belong to what the model predicts."""
+        return self.view.losses
+
     def errs(self, logits: Any) -> Any:
-        """Whether the largest logit is not the label's, or one is NaN, `[B]`."""
-        predicted = ops.cast(ops.argmax(logits, -1), "int32")
-        # Of NaN, argmax makes class 0.
-        return ops.logical_or(
-            ops.not_equal(predicted, self.labels),
-            ops.any(ops.isnan(logits), axis=-1),
-        )
+        """Whether each example is misclassified, `[B]`; each of its labels, `[B, L]`.
+
+        So it is, too, if a logit is NaN.
+        """
+        return self.losses.are_wrong(self.labels, logits)
+
+    def is_alternative(self, number: Any) -> Any:
+        """Whether class or label `number` can be attacked in each example, `[B]`."""
+        if self.view.several_labels:
+            return self.each(1, "bool")
+        return ops.not_equal(self.labels, number)
+
+    def each(self, number: float, dtype: str = "float32") -> Any:
+        """The same number for each example, `[B]`."""
+        return ops.full((ops.shape(self.labels)[0],), number, dtype=dtype)
 
     def likeliest_other(self, images: Any, runs: Any, targets: int) -> Any:
-        """The class that each example's run aims at, `[B]`: one forward pass.
+        """The class or label that each example's run aims at, `[B]`.
 
-        Run r aims at class number r of the `targets` likeliest after the true one.
+        One forward pass. Run r aims at class number r of the `targets` likeliest after
+        the true one; of several labels, at that nearest to being wrong.
         """
-        count = min(targets, self.view.classes - 1)
-        ranked = losses.likeliest_others(self.labels, self.logits(images), count)
+        count = min(targets, self.view.alternatives)
+        ranked = self.losses.likeliest_others(self.labels, self.logits(images), count)
         rank = ops.expand_dims(ops.mod(runs, count), -1)
         return ops.squeeze(ops.take_along_axis(ranked, rank, axis=-1), -1)
 
@@ -86,7 +101,8 @@ class Target:
             images: `[B, ...]`.
             visit: maps (class, lead, gradient, state) to the new state. The lead
                 z_s - z_y `[B]` says how far class s is ahead of the true one, the
-                gradient `[B, ...]` is the lead's. At the true class both are zero.
+                gradient `[B, ...]` is the lead's. At the true class both are zero. Of
+                several labels, see `label_losses.leads`.
             state: the first state, any nest of tensors.
 
         Returns:
@@ -95,8 +111,7 @@ class Target:
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits = self.logits(images)
-            true = ops.take_along_axis(logits, self.labels[:, None], axis=-1)
-            leads = logits - true
+            leads = self.losses.leads(self.labels, logits)
             scaled = leads * self.gradient_scale
 
         def visit_class(number: Any, state: Any) -> Any:

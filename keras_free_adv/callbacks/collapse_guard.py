@@ -16,8 +16,7 @@ from keras_free_adv.evaluation.evaluate_robustness import (
     evaluate_robustness,
 )
 from keras_free_adv.evaluation.labelled_batches import LabelledBatches
-from keras_free_adv.labels import check_classes
-from keras_free_adv.logits import logit_view
+from keras_free_adv.predictions import predictions_of
 from keras_free_adv.training.adversarial_model import AdversarialModel
 
 LOGGED_AS = "val_guard_accuracy"
@@ -209,9 +208,11 @@ class CollapseGuard(keras.callbacks.Callback):
         images, labels = first
         attack.check_images(images.shape)
         if self.model.built:
-            # Only to count the classes: where the logits are, outputs of a trained
-            # model say better.
-            check_classes(labels, logit_view(self.model, True, images).classes)
+            # Where the logits are, outputs of a trained model say better.
+            view = predictions_of(
+                self.model, images, labels, from_logits=True, predicts=attack.predicts
+            )
+            view.check_labels(labels)
 
     def _robust_accuracy(self) -> float:
         attack = self._attack_in_use

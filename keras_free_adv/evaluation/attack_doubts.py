@@ -154,6 +154,21 @@ def something_left_standing(
     ]
 
 
+def spread_over_labels(report: RobustnessReport, attacks: list[Attack]) -> list[str]:
+    """Only losses that add up over labels, of a model that predicts several at once."""
+    aimed = any(
+        not climbs_cross_entropy(part) for attack in attacks for part in attack.parts()
+    )
+    if aimed or not report.label_accuracy:
+        return []
+    return [
+        f"{' and '.join(attack.name for attack in attacks)}: the loss that was climbed "
+        "is the sum over the labels, which gives up one label that could be broken for "
+        "a rise of the others, so that exact match is overestimated. Add "
+        "PGDAttack(loss='cw_margin') or AutoAttack, which aim at one label."
+    ]
+
+
 def _why_too_accurate(
     report: RobustnessReport, attack: Attack, probe: Probe
 ) -> str | None:

@@ -36,4 +36,5 @@ def doubts_about(
         *attack_doubts.beaten_inside_an_ensemble(report, attacks, probes),
         *attack_doubts.more_effort_finds_less(report, attacks, probes),
         *attack_doubts.something_left_standing(report, attacks, probes),
+        *attack_doubts.spread_over_labels(report, attacks),
     ]

@@ -26,9 +26,8 @@ from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
 from keras_free_adv.evaluation.progress import Progress
 from keras_free_adv.evaluation.replicas import Replicas
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
-from keras_free_adv.evaluation.survivors import Survivors
-from keras_free_adv.labels import check_classes
-from keras_free_adv.logits import LogitView
+from keras_free_adv.evaluation.survivors import Survivors, all_right, any_right
+from keras_free_adv.predictions import Predictions
 
 
 def evaluate_robustness(
@@ -138,7 +137,7 @@ class _Evaluation:
         self._batch_size = batch_size or 0  # a dataset's own, once it is read
         self.progress = progress
         self.finished: FinishedStages
-        self.views: dict[str, LogitView] = {}
+        self.views: dict[str, Predictions] = {}
         self.probes: Probes
 
     def stages(
@@ -179,9 +178,9 @@ class _Evaluation:
         seconds = 0.0
         for _, images, labels in self._examples:
             if not right:
-                self._begin(attacks, images)
+                self._begin(attacks, images, labels)
             view = self._view(attacks[0])
-            check_classes(labels, view.classes)
+            view.check_labels(labels)
             all_labels.append(labels)
             if sum(map(len, first_images)) < LOOKED_AT:
                 first_images.append(images)
@@ -197,12 +196,15 @@ class _Evaluation:
         standing = self._replicas.of_first_worker(np.concatenate(right))
         return Stage(standing, seconds, forward=len(standing), backward=0)
 
-    def _begin(self, attacks: list[Attack], images: np.ndarray) -> None:
+    def _begin(
+        self, attacks: list[Attack], images: np.ndarray, labels: np.ndarray
+    ) -> None:
         """What the first minibatch decides."""
         self._batch_size = self._batch_size or len(images)
         for attack in attacks:
             attack.check_images(images.shape)
-        self.views = {a.name: a.view_of(self._model, images) for a in attacks}
+        self.views = {a.name: a.view_of(self._model, images, labels) for a in attacks}
+        _check_one_kind(self.views)
 
     def _look(
         self, attacks: list[Attack], images: np.ndarray, labels: np.ndarray
@@ -222,7 +224,12 @@ class _Evaluation:
         for part in attack.parts():
             # What a part is given depends on the parts before it.
             view = self._view(attack)
-            settings = {**_settings(part), "logits": view.source, "after": before}
+            settings = {
+                **_settings(part),
+                "logits": view.source,
+                "kind": view.kind,
+                "after": before,
+            }
             stage = self.finished.find(settings)
             if stage is None:
                 stage = self._run(part, view, standing)
@@ -234,7 +241,7 @@ class _Evaluation:
             standing = stage.standing
         return stages
 
-    def _run(self, part: Attack, view: LogitView, standing: np.ndarray) -> Stage:
+    def _run(self, part: Attack, view: Predictions, standing: np.ndarray) -> Stage:
         survivors = Survivors(
             part,
             self._model,
@@ -242,13 +249,15 @@ class _Evaluation:
             self._replicas,
             self._batch_size * self._replicas.count,
             self.progress.add,
+            standing,
         )
         for ids, images, labels in self._examples:
-            attacked = standing[ids] & self._replicas.of_this_worker(ids)
+            attacked = any_right(standing[ids]) & self._replicas.of_this_worker(ids)
             self.progress.add(int((~attacked).sum()))
             survivors.add(ids[attacked], images[attacked], labels[attacked])
-        left = np.zeros(len(standing), "int64")
-        left[survivors.finish()] = 1
+        here = self._replicas.of_this_worker(np.arange(len(standing)))
+        left = survivors.finish().astype("int64")
+        left[~here] = 0
         passes = np.array([survivors.forward, survivors.backward])
         forward, backward = map(int, self._replicas.of_all_workers(passes))
         left = self._replicas.of_all_workers(left).astype(bool)
@@ -278,7 +287,7 @@ class _Evaluation:
             },
         }
 
-    def _view(self, attack: Attack) -> LogitView:
+    def _view(self, attack: Attack) -> Predictions:
         return self.views[attack.name]
 
 
@@ -288,7 +297,9 @@ def _report(
     evaluation: _Evaluation,
     settings: dict[str, Any],
 ) -> RobustnessReport:
-    robust = {name: list(parts.values())[-1].standing for name, parts in stages.items()}
+    right = {name: list(parts.values())[-1].standing for name, parts in stages.items()}
+    robust = {name: all_right(standing) for name, standing in right.items()}
+    view = next(iter(evaluation.views.values()))
     return RobustnessReport(
         accuracy={name: float(stands.mean()) for name, stands in robust.items()},
         robust=robust,
@@ -301,13 +312,14 @@ def _report(
             attack.name: {
                 **_settings(attack),
                 "logits": evaluation.views[attack.name].source,
+                "kind": evaluation.views[attack.name].kind,
             }
             for attack in attacks
         },
         warnings=[
             caveat
             for attack in attacks
-            for caveat in attack.caveats(evaluation.views[attack.name].classes)
+            for caveat in attack.caveats(evaluation.views[attack.name])
         ],
         passes={
             name: {
@@ -317,12 +329,29 @@ def _report(
             for name, parts in stages.items()
         },
         stages={
-            name: {part: float(stage.standing.mean()) for part, stage in parts.items()}
+            name: {
+                part: float(all_right(stage.standing).mean())
+                for part, stage in parts.items()
+            }
             for name, parts in stages.items()
             if len(parts) > 1
         },
         settings=settings,
+        label_accuracy=(
+            {name: standing.mean(0).tolist() for name, standing in right.items()}
+            if view.several_labels
+            else {}
+        ),
     )
+
+
+def _check_one_kind(views: dict[str, Predictions]) -> None:
+    kinds = {name: view.kind for name, view in views.items()}
+    if len(set(kinds.values())) > 1:
+        raise ValueError(
+            "Argument `attacks` must hold attacks of one `predicts`: what counts as "
+            f"right is the same in all of a report. Received: {kinds}."
+        )
 
 
 def _settings(attack: Attack) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The stages of an evaluation that are finished, in a file."""
 
 import json
+import math
 import pathlib
 import zlib
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ class Stage:
     """What one attack, or one part of an ensemble, left standing.
 
     Attributes:
-        standing: whether each example still stands, `[N]`, bool.
+        standing: whether each example still stands, `[N]`, bool; of a model that
+            predicts several labels, which of them are still right, `[N, L]`.
         seconds: wall-clock seconds.
         forward: examples that went forward through the model, counted once a pass.
         backward: the same of backward passes.
@@ -41,7 +43,7 @@ class FinishedStages:
         path: a JSON file, made with the first stage; None keeps nothing.
         model: what identifies the model.
         data: what identifies the examples and their batches.
-        natural: which examples stand without an attack, `[N]`, bool.
+        natural: what stands without an attack, as in `Stage.standing`.
         random: whether that changes each time one looks, with random numbers.
         writes: whether this process writes the file; of many workers one does.
 
@@ -100,9 +102,9 @@ class FinishedStages:
         try:
             read = json.loads(path.read_text())
             self._check_header(path, read)
-            natural = _from_bits(read["natural"], len(self.natural))
+            natural = _from_bits(read["natural"], self.natural.shape)
             self._stages = {
-                key: _from_dict(stage, len(natural))
+                key: _from_dict(stage, natural.shape)
                 for key, stage in read["stages"].items()
             }
         except _DAMAGED as error:
@@ -127,11 +129,11 @@ class FinishedStages:
         self, path: pathlib.Path, natural: np.ndarray, random: bool
     ) -> None:
         moved = int((natural != self.natural).sum())
-        if not random and moved > MOVED_BY_ROUNDING * len(natural):
+        if not random and moved > MOVED_BY_ROUNDING * natural.size:
             raise ValueError(
                 "Argument `resume` names an evaluation of another model (other "
-                f"predictions): without an attack, {moved} of {len(natural)} examples "
-                f"that were right in {path} are wrong now, or the reverse. {_REMEDY}"
+                f"predictions): without an attack, {moved} of {natural.size} that were "
+                f"right in {path} are wrong now, or the reverse. {_REMEDY}"
             )
 
 
@@ -179,18 +181,18 @@ def _to_dict(stage: Stage) -> dict[str, Any]:
     return {**vars(stage), "standing": _to_bits(stage.standing)}
 
 
-def _from_dict(read: dict[str, Any], examples: int) -> Stage:
-    return Stage(**{**read, "standing": _from_bits(read["standing"], examples)})
+def _from_dict(read: dict[str, Any], shape: tuple[int, ...]) -> Stage:
+    return Stage(**{**read, "standing": _from_bits(read["standing"], shape)})
 
 
 def _to_bits(standing: np.ndarray) -> str:
-    return "".join("1" if stands else "0" for stands in standing)
+    return "".join("1" if stands else "0" for stands in standing.flat)
 
 
-def _from_bits(bits: str, examples: int) -> np.ndarray:
-    if len(bits) != examples or set(bits) - {"0", "1"}:
-        raise TypeError(f"{bits[:20]!r} must be {examples} times 0 or 1")
-    return np.array([bit == "1" for bit in bits], bool)
+def _from_bits(bits: str, shape: tuple[int, ...]) -> np.ndarray:
+    if len(bits) != math.prod(shape) or set(bits) - {"0", "1"}:
+        raise TypeError(f"{bits[:20]!r} must be {math.prod(shape)} times 0 or 1")
+    return np.array([bit == "1" for bit in bits], bool).reshape(shape)
 
 
 def _key(settings: dict[str, Any]) -> str:

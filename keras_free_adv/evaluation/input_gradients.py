@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_free_adv import losses
 from keras_free_adv.attacks.half_precision import gradient_scale
 from keras_free_adv.attacks.target import Target
-from keras_free_adv.logits import LogitView, call_in_inference_mode
+from keras_free_adv.logits import call_in_inference_mode
 from keras_free_adv.model_cache import ModelCache
+from keras_free_adv.predictions import Predictions
 
 # From this margin of the logits on, no float32 holds another class's probability.
 # Some kernels return the smallest float32 for it, others zero.
@@ -21,7 +21,7 @@ LARGEST_MARGIN = -float(np.log(np.finfo("float32").tiny))
 
 def saturated_and_flat(
     model: keras.Model,
-    view: LogitView,
+    view: Predictions,
     images: np.ndarray,
     classes: np.ndarray,
     logits: np.ndarray,
@@ -35,9 +35,9 @@ def saturated_and_flat(
 
     Args:
         model: the classifier.
-        view: how its logits are obtained.
+        view: what it predicts.
         images: `[B, ...]`, float32.
-        classes: their classes, `[B]`.
+        classes: their classes, `[B]`, or labels, `[B, L]`, as `view.encoded` has them.
         logits: of the images, `[B, C]`.
         graphs: where to keep what is compiled.
 
@@ -48,16 +48,16 @@ def saturated_and_flat(
     """
     of_loss, of_margin = (
         _leads_somewhere(input_gradients(model, view, loss, images, classes, graphs))
-        for loss in (losses.cross_entropy, losses.margin)
+        for loss in (view.losses.cross_entropy, view.losses.margin)
     )
-    margin = np.asarray(losses.margin(classes, logits))
+    margin = np.asarray(view.losses.margin(classes, logits))
     saturated = of_margin & (~of_loss | (-margin > LARGEST_MARGIN))
     return saturated, ~of_margin
 
 
 def input_gradients(
     model: keras.Model,
-    view: LogitView,
+    view: Predictions,
     loss: Callable[[Any, Any], Any],
     images: np.ndarray,
     classes: np.ndarray,
@@ -67,10 +67,10 @@ def input_gradients(
 
     Args:
         model: the classifier.
-        view: how its logits are obtained.
-        loss: maps classes `[B]` and logits `[B, C]` to one number an example, `[B]`.
+        view: what it predicts.
+        loss: maps classes or labels, and logits `[B, C]`, to one number an example.
         images: `[B, ...]`, float32.
-        classes: their classes, `[B]`.
+        classes: their classes, `[B]`, or labels, `[B, L]`.
         graphs: where to keep what is compiled.
 
     Returns:
@@ -100,7 +100,7 @@ def input_gradients(
         (loss, view, images.shape[1:]),
         lambda: tf.function(
             gradient,
-            input_signature=[spec, tf.TensorSpec((None,), tf.int32)],
+            input_signature=[spec, tf.TensorSpec((None, *classes.shape[1:]), tf.int32)],
             autograph=False,
         ).get_concrete_function(),
     )

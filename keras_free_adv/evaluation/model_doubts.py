@@ -4,7 +4,7 @@ import keras
 
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.evaluation.probe import Probe, Probes
-from keras_free_adv.logits import LOGITS, PROBABILITIES
+from keras_free_adv.logits import LOGITS, PROBABILITIES, SIGMOID
 
 # What happens on a larger share of the images looked at, and on so many of them at
 # least, is no accident of a few.
@@ -27,7 +27,7 @@ def _why_misread(probe: Probe) -> str | None:
     """As what the outputs are misread, and what to do, if they are."""
     low, high = probe.lowest_output, probe.highest_output
     remedy = "Pass from_logits='auto', or a model that returns logits."
-    if probe.ignored == "Sigmoid":
+    if probe.ignored == SIGMOID and not probe.largest_is_class:
         return (
             "logits, but they are those of a final sigmoid: probabilities, none of "
             "which is below zero, so that every image counts as class 1, and natural "
@@ -35,7 +35,7 @@ def _why_misread(probe: Probe) -> str | None:
         )
     if probe.source == LOGITS and (probe.ignored or probe.shares):
         found = (
-            "they are those of a final softmax"
+            f"they are those of a final {probe.ignored.lower()}"
             if probe.ignored
             else f"they lie between {low:.3g} and {high:.3g} with the sum 1"
         )

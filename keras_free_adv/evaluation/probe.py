@@ -13,14 +13,10 @@ from keras import ops
 
 from keras_free_adv.attacks.half_precision import compute_dtypes
 from keras_free_adv.evaluation.input_gradients import saturated_and_flat
-from keras_free_adv.labels import class_numbers
-from keras_free_adv.logits import (
-    LOGITS,
-    PROBABILITIES,
-    LogitView,
-    call_in_inference_mode,
-)
+from keras_free_adv.evaluation.survivors import all_right
+from keras_free_adv.logits import LOGITS, PROBABILITIES, call_in_inference_mode
 from keras_free_adv.model_cache import ModelCache
+from keras_free_adv.predictions import Predictions
 
 # So many images are looked at: a share of 5% of them is 6.
 LOOKED_AT = 128
@@ -46,14 +42,18 @@ class Probe:
     """What was seen of a model and its data.
 
     Attributes:
-        source: how the logits were obtained; see `LogitView`.
+        source: how the logits were obtained; see `Predictions`.
         ignored: the final operation whose outputs are taken for logits; the same.
+        largest_is_class: whether the largest of several outputs is the class; else
+            each is a yes or no.
         shape: of an image.
         lowest_pixel: of the images looked at.
         highest_pixel: the same.
-        most_frequent: the share of the most frequent class among all labels.
+        most_frequent: the share of the most frequent class, or set of labels, among
+            all labels.
         images: number of images looked at. The rest are counts of them.
-        predicted_classes: how many different classes the model predicts for them.
+        predicted_classes: how many different classes, or sets of labels, the model
+            predicts for them.
         lowest_output: of the model, probability or logit.
         highest_output: the same.
         shares: whether the outputs, as they are, could be probabilities.
@@ -74,6 +74,7 @@ class Probe:
     most_frequent: float
     images: int
     ignored: str | None = None
+    largest_is_class: bool = True
     predicted_classes: int = 0
     lowest_output: float = float("nan")
     highest_output: float = float("nan")
@@ -93,7 +94,7 @@ Probes = dict[str, Probe]
 
 def probe(
     model: keras.Model,
-    view: LogitView,
+    view: Predictions,
     images: np.ndarray,
     labels: Any,
     graphs: ModelCache | None = None,
@@ -107,7 +108,7 @@ def probe(
         model: the classifier.
         view: how its logits are obtained.
         images: the first images, `[B, ...]`, float32, of which at most 128 are used.
-        labels: of all examples, those of `images` first: `[N]`, `[N, 1]` or `[N, C]`.
+        labels: of all examples, those of `images` first.
         graphs: where to keep what is compiled, for a model that is evaluated again.
 
     Returns:
@@ -115,14 +116,16 @@ def probe(
     """
     graphs = ModelCache() if graphs is None else graphs
     images = images[:LOOKED_AT]
-    classes = np.asarray(class_numbers(labels))
+    truths = np.asarray(view.encoded(labels))
+    counts = np.unique(truths, axis=0, return_counts=True)[1]
     data: dict[str, Any] = {
         "source": view.source,
         "ignored": view.ignored,
+        "largest_is_class": not (view.one_unit or view.several_labels),
         "shape": images.shape[1:],
         "lowest_pixel": float(images.min()),
         "highest_pixel": float(images.max()),
-        "most_frequent": float(np.bincount(classes).max() / len(classes)),
+        "most_frequent": float(counts.max() / counts.sum()),
         "images": len(images),
     }
     found: dict[str, Any] = {}
@@ -130,14 +133,14 @@ def probe(
     with contextlib.suppress(Exception):
         forward = _forward(model, view, images, graphs)
         logits, outputs = forward(images)
-        classes = classes[: len(images)]
+        truth = truths[: len(images)]
         found.update(_of_outputs(view, logits, outputs))
         found.update(_of_repeats(model, view, images, forward))
         # An image that comes out as NaN is no class, as for the attacks.
-        right = (logits.argmax(-1) == classes) & ~np.isnan(logits).any(-1)
-        certain = found["shares"] & (_probability_of(classes, outputs) == 1.0)
+        right = all_right(~np.asarray(view.losses.are_wrong(truth, logits)))
+        certain = found["shares"] & _are_certain(view, truth, outputs)
         saturated, flat = saturated_and_flat(
-            model, view, images[right], classes[right], logits[right], graphs
+            model, view, images[right], truth[right], logits[right], graphs
         )
         saturated |= certain[right]
         found["correct"] = int(right.sum())
@@ -147,12 +150,12 @@ def probe(
 
 
 def _of_outputs(
-    view: LogitView, logits: np.ndarray, outputs: np.ndarray
+    view: Predictions, logits: np.ndarray, outputs: np.ndarray
 ) -> dict[str, Any]:
     """What one forward pass shows."""
     as_they_are = view.source in (LOGITS, PROBABILITIES)
     return {
-        "predicted_classes": len(set(logits.argmax(-1).tolist())),
+        "predicted_classes": len(np.unique(_predicted(view, logits), axis=0)),
         "lowest_output": float(outputs.min()),
         "highest_output": float(outputs.max()),
         "shares": as_they_are and _are_shares(outputs, view),
@@ -160,7 +163,7 @@ def _of_outputs(
 
 
 def _of_repeats(
-    model: keras.Model, view: LogitView, images: np.ndarray, forward: Forward
+    model: keras.Model, view: Predictions, images: np.ndarray, forward: Forward
 ) -> dict[str, int]:
     """What the same images show again, and in another batch."""
     # Of a softmax that is looked through, its input is compared; elsewhere the
@@ -178,7 +181,7 @@ def _of_repeats(
 
 
 def _forward(
-    model: keras.Model, view: LogitView, images: np.ndarray, graphs: ModelCache
+    model: keras.Model, view: Predictions, images: np.ndarray, graphs: ModelCache
 ) -> Forward:
     """Maps images `[B, ...]` to logits `[B, C]` and outputs `[B, units]`."""
     model_of: Callable[[], Any] = weakref.ref(model)
@@ -222,18 +225,27 @@ def _tolerance(model: keras.Model) -> float:
     return max(ROUNDINGS * rounding, LEAST_TOLERANCE)
 
 
-def _are_shares(outputs: np.ndarray, view: LogitView) -> bool:
+def _are_shares(outputs: np.ndarray, view: Predictions) -> bool:
     """Whether each row could be probabilities. One number alone proves nothing."""
     if not (outputs.min() >= 0 and outputs.max() <= 1):
         return False
     units = outputs.shape[-1]
-    if units == 1:
+    if units == 1 or view.independent:
         return view.source == PROBABILITIES
     return np.allclose(outputs.sum(-1), 1.0, atol=units * 1e-3)
 
 
-def _probability_of(classes: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """The output of each image's class, `[B]`, in float32."""
-    if outputs.shape[-1] == 1:
+def _predicted(view: Predictions, logits: np.ndarray) -> np.ndarray:
+    """The class of each image, `[B]`, or its labels, `[B, L]`."""
+    return logits > 0 if view.several_labels else logits.argmax(-1)
+
+
+def _are_certain(
+    view: Predictions, truth: np.ndarray, outputs: np.ndarray
+) -> np.ndarray:
+    """Whether the probability of each image's class is 1 in float32, `[B]`."""
+    if view.several_labels:
+        return np.zeros(len(outputs), bool)
+    if view.one_unit:
         outputs = np.concatenate([1.0 - outputs, outputs], axis=-1)
-    return np.take_along_axis(outputs, classes[:, None], axis=-1)[:, 0]
+    return np.take_along_axis(outputs, truth[:, None], axis=-1)[:, 0] == 1.0

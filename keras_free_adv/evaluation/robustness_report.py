@@ -15,12 +15,15 @@ from keras_free_adv.evaluation.intervals import (
     paired_difference,
 )
 from keras_free_adv.evaluation.published_figures import SOURCE
+from keras_free_adv.predictions import CLASS
 
 SCHEMA_VERSION = 2
 NATURAL = "natural"
+# What an evaluation found out of the model and says beside an attack's settings.
+_FOUND_OUT = ("logits", "kind")
 # In which the same attack may differ from model to model: what it is called, its draws,
 # and how the logits are found.
-_FREE_TO_DIFFER = ("name", "seed", "logits", "from_logits")
+_FREE_TO_DIFFER = ("name", "seed", "logits", "from_logits", "predicts")
 
 
 @dataclass
@@ -30,7 +33,8 @@ class RobustnessReport:
     Attributes:
         accuracy: "natural", then each attack's name, to the share of examples the
             model gets right (an example is robust to an attack only if every restart
-            failed).
+            failed). Of a model that predicts several labels at once: that gets all
+            labels of an example right (exact match).
         robust: the same names to a boolean array, one entry per example.
         worst_case: the share of examples that no attack broke.
         seconds: the same names to wall-clock seconds.
@@ -42,6 +46,9 @@ class RobustnessReport:
         stages: for an `AutoAttack`, its name to the accuracy left after each part.
         settings: checksums of model and data, versions, batch size, and whether
             TensorFlow's deterministic ops were on.
+        label_accuracy: of a model that predicts several labels at once, the same names
+            to the accuracy of each label (a label of an example is robust to an attack
+            only if no point that it looked at made it wrong); else empty.
     """
 
     accuracy: dict[str, float]
@@ -53,6 +60,7 @@ class RobustnessReport:
     passes: dict[str, dict[str, int]] = field(default_factory=dict)
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    label_accuracy: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
@@ -75,7 +83,7 @@ class RobustnessReport:
         """
         made = []
         for settings in self.threat_models.values():
-            config = {k: v for k, v in settings.items() if k != "logits"}
+            config = {k: v for k, v in settings.items() if k not in _FOUND_OUT}
             name = config.pop("class_name")
             found = keras.saving.get_registered_object(name)
             if found is None:
@@ -153,7 +161,8 @@ class RobustnessReport:
 
     def _threat_model(self, name: str) -> dict[str, Any]:
         """What an attack must share with another to be compared, as JSON holds it."""
-        settings = self.threat_models.get(name, {})
+        # Earlier reports were all of one class an example.
+        settings = {"kind": CLASS, **self.threat_models.get(name, {})}
         return _without_free(json.loads(json.dumps(settings)))
 
     def __str__(self) -> str:
@@ -210,6 +219,8 @@ class RobustnessReport:
             "settings": self.settings,
             "robust": {name: array.tolist() for name, array in self.robust.items()},
         }
+        if self.label_accuracy:
+            everything["label_accuracy"] = self.label_accuracy
         if not seconds:
             del everything["seconds"]
         return everything
@@ -253,6 +264,11 @@ class RobustnessReport:
 
     def _small_print(self) -> str:
         said = f"{self.examples} examples; 95% binomial intervals"
+        if self.label_accuracy:
+            said += (
+                "; exact match: all labels of an example are right; label accuracy: "
+                f"the mean of {len(self.label_accuracy[NATURAL])} labels"
+            )
         if "deterministic_ops" in self.settings:
             on = "on" if self.settings["deterministic_ops"] else "off"
             said += f"; deterministic ops {on}"
@@ -260,7 +276,8 @@ class RobustnessReport:
 
     def _table(self, published: Mapping[str, float] | None) -> list[list[str]]:
         """Rows of cells, the head first; AutoAttack's parts stand above their sum."""
-        head = ["attack", "accuracy", "95% interval", "seconds", "forward", "backward"]
+        measure = "exact match" if self.label_accuracy else "accuracy"
+        head = ["attack", measure, "95% interval", "seconds", "forward", "backward"]
         rows = [head]
         for name, share in self.accuracy.items():
             for part, left in self.stages.get(name, {}).items():
@@ -279,12 +296,18 @@ class RobustnessReport:
             )
         if len(self.accuracy) > 2:
             rows.append(self._worst_row())
+        if self.label_accuracy:
+            _add_column(rows, "label accuracy", self._mean_label_accuracy())
         if published is not None:
-            for row in rows:
-                figure = published.get(row[0])
-                row.insert(3, "" if figure is None else f"{figure:.2f}%")
-            head[3] = f"published ({SOURCE})"
+            figures = {name: f"{figure:.2f}%" for name, figure in published.items()}
+            _add_column(rows, f"published ({SOURCE})", figures)
         return rows
+
+    def _mean_label_accuracy(self) -> dict[str, str]:
+        return {
+            name: f"{np.mean(shares):.2%}"
+            for name, shares in self.label_accuracy.items()
+        }
 
     def _worst_row(self) -> list[str]:
         worst = np.logical_and.reduce(list(self.robust.values()))
@@ -300,6 +323,13 @@ class RobustnessReport:
             f"{sum(self.seconds.values()):.1f}",
             *(f"{total:,}" for total in totals),
         ]
+
+
+def _add_column(rows: list[list[str]], title: str, cells: Mapping[str, str]) -> None:
+    """Adds a column after the intervals: a title, and a cell for some of the rows."""
+    for row in rows:
+        row.insert(3, cells.get(row[0], ""))
+    rows[0][3] = title
 
 
 def _without_free(settings: Any) -> Any:

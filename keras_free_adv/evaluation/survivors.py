@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.evaluation.replicas import Replicas
-from keras_free_adv.logits import LogitView
+from keras_free_adv.predictions import Predictions
 
 # A compiled loop hands back the batch when this share of its runs has ended, so that
 # others take their places. More often costs more copying, less often more idle rows.
@@ -21,20 +21,23 @@ class Survivors:
     """Takes examples through the runs of one attack.
 
     An example stays in the batch, run after run, until it is fooled or has withstood
-    them all; then a waiting one takes its place. So the batch is full as long as
+    them all; then a waiting one takes its place. Of several labels, until all are
+    wrong. So the batch is full as long as
     examples wait, and no step is spent on an example that is fooled already.
 
     Args:
         attack: the attack.
         model: the model under attack.
-        view: how the model's logits are obtained.
+        view: what the model predicts.
         replicas: the devices the model lives on.
         batch_size: examples in a full batch.
         finished: called with how many examples have met their end, one way or the
             other.
+        right: what the model gets right of all N examples before the attack: `[N]`,
+            or of several labels `[N, L]`, bool.
 
     Attributes:
-        standing: the ids of the examples that withstood every run.
+        right: the same after the attack.
         seconds: wall-clock seconds spent in the attack.
         forward: examples that went forward through the model, counted once a pass.
         backward: the same of backward passes.
@@ -44,10 +47,11 @@ class Survivors:
         self,
         attack: Attack,
         model: keras.Model,
-        view: LogitView,
+        view: Predictions,
         replicas: Replicas,
         batch_size: int,
         finished: Callable[[int], None],
+        right: np.ndarray,
     ) -> None:
         self._attack = attack
         self._model = model
@@ -55,13 +59,13 @@ class Survivors:
         self._replicas = replicas
         self._batch_size = batch_size
         self._finished = finished
-        self._runs = attack.runs(view.classes)
+        self._runs = attack.runs(view.alternatives + 1)
+        self.right = right.copy()
         self._waiting: list[tuple[np.ndarray, ...]] = []
         # Of the batch: ids and numbers of runs here, the rest on the device.
         self._ids = np.zeros((0,), "int32")
         self._run = np.zeros((0,), "int32")
         self._rows: tuple[Any, Any, Any] | None = None
-        self.standing: list[int] = []
         self.seconds = 0.0
         self.forward = 0
         self.backward = 0
@@ -73,11 +77,11 @@ class Survivors:
         while len(self._ids) + self._number_waiting >= self._batch_size:
             self._go_on()
 
-    def finish(self) -> list[int]:
-        """Finishes every run; returns the ids of the examples still standing."""
+    def finish(self) -> np.ndarray:
+        """Finishes every run; returns what the model still gets right."""
         while len(self._ids) + self._number_waiting:
             self._go_on()
-        return self.standing
+        return self.right
 
     @property
     def _number_waiting(self) -> int:
@@ -133,11 +137,11 @@ class Survivors:
 
     def _take_out(self) -> None:
         images, labels, slots = self._rows  # type: ignore[misc]
-        fooled = slots.best.fooled.numpy()
+        self.right[self._ids] &= ~slots.best.fooled.numpy()
+        fooled = ~any_right(self.right[self._ids])
         ended = slots.step.numpy() >= self._attack.steps_of_a_run
         again = ended & ~fooled & (self._run + 1 < self._runs)
         withstood = ended & ~fooled & ~again
-        self.standing += self._ids[withstood].tolist()
         self._finished(int((fooled | withstood).sum()))
 
         ids, runs = self._ids[again], self._run[again] + 1
@@ -156,3 +160,13 @@ class Survivors:
         return self._attack.compiled(
             self._model, self._view, images, labels, without_gradient="zero"
         )
+
+
+def any_right(right: np.ndarray) -> np.ndarray:
+    """Whether something is left to attack in each example, `[B]`, bool."""
+    return np.asarray(right.reshape(len(right), -1).any(-1))
+
+
+def all_right(right: np.ndarray) -> np.ndarray:
+    """Whether the model gets each example right, `[B]`, bool: all its labels."""
+    return np.asarray(right.reshape(len(right), -1).all(-1))

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 
 from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.labels import check_classes, class_numbers
 from keras_free_adv.plotting import checks
-from keras_free_adv.plotting.readings import mark, prediction, probabilities
+from keras_free_adv.plotting.readings import Reading, mark, truth_in_words
 from keras_free_adv.plotting.style import (
     TEXT,
     fitted,
@@ -44,7 +43,7 @@ def plot_adversarial_examples(
         images: `[B, height, width, 1 or 3]`, on the attack's `value_range`; one column
             each.
         labels: class numbers `[B]`, or one-hot rows: the images' classes, or the
-            classes to reach, if the attack is targeted.
+            classes to reach, if the attack is targeted; or rows of several labels.
         attack: the attack, such as `PGDAttack(epsilon=8 / 255)`.
         class_names: names of the classes; their numbers by default.
 
@@ -73,9 +72,11 @@ def plot_adversarial_examples(
     images, labels = checks.labelled_images(images, labels, models)
     validation.pixels_in_range("images", images, attack.value_range)
     names = checks.class_names(class_names, models)
-    for network in models.values():
-        check_classes(labels, attack.view_of(network, images).classes)
-    given = np.asarray(class_numbers(labels))
+    views = {}
+    for title, network in models.items():
+        views[title] = attack.view_of(network, images, labels)
+        views[title].check_labels(labels)
+    given = np.asarray(next(iter(views.values())).encoded(labels))
 
     columns, rows = len(images), 1 + 2 * len(models)
     figure = new_figure(1.5 * columns + 1.2, 1.9 * rows)
@@ -83,7 +84,7 @@ def plot_adversarial_examples(
     for axis, image, label in zip(axes[0], images, given, strict=True):
         show_image(axis, to_unit_range(image, attack.value_range))
         aim = "→ " if attack.targeted else ""
-        axis.set_title(aim + checks.name_of(label, names), fontsize=TEXT)
+        axis.set_title(aim + truth_in_words(label, names), fontsize=TEXT)
     axes[0][0].set_ylabel(
         "image,\n→ aim" if attack.targeted else "image", fontsize=TEXT
     )
@@ -97,14 +98,14 @@ def plot_adversarial_examples(
             fontsize=TEXT,
             fontweight="bold",
         )
-        before = probabilities(network, attack, images)
-        after = probabilities(network, attack, adversarial)
+        before = Reading(network, views[title], images)
+        after = Reading(network, views[title], adversarial)
+        right = after.is_right(labels)
         for column in range(columns):
-            was, _ = prediction(before[column], names)
-            sees, predicted = prediction(after[column], names)
+            was = before.in_words(column, names)
             above[column].set_title(f"was {was}", fontsize=TEXT)
-            reached = (predicted == given[column]) == attack.targeted
-            mark(below[column], sees, reached)
+            reached = bool(right[column]) == attack.targeted
+            mark(below[column], after.in_words(column, names), reached)
     return figure
 
 

@@ -8,12 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from keras_free_adv import losses, validation
+from keras_free_adv import validation
 from keras_free_adv.evaluation.input_gradients import input_gradients
-from keras_free_adv.labels import check_classes, class_numbers
-from keras_free_adv.logits import check_from_logits, logit_view
 from keras_free_adv.model_cache import ModelCache
 from keras_free_adv.plotting import checks
+from keras_free_adv.plotting.readings import truth_in_words
 from keras_free_adv.plotting.style import (
     TEXT,
     TITLE,
@@ -21,6 +20,12 @@ from keras_free_adv.plotting.style import (
     new_figure,
     show_image,
     to_unit_range,
+)
+from keras_free_adv.predictions import (
+    AUTO,
+    check_from_logits,
+    check_predicts,
+    predictions_of,
 )
 
 # A gradient has outliers: so many standard deviations are black and white.
@@ -36,6 +41,7 @@ def plot_input_gradients(
     class_names: Sequence[str] | None = None,
     value_range: tuple[float, float] = (0.0, 1.0),
     from_logits: bool | str = "auto",
+    predicts: str = AUTO,
 ) -> Figure:
     """Draws the input gradients of several models side by side.
 
@@ -62,6 +68,7 @@ def plot_input_gradients(
         value_range: lowest and highest pixel value.
         from_logits: whether the models return logits; "auto" looks through a final
             softmax, and otherwise decides from the outputs.
+        predicts: what the models predict; see `PGDAttack`.
 
     Returns:
         A matplotlib figure. The scales are in nats for each unit of a pixel value.
@@ -83,8 +90,24 @@ def plot_input_gradients(
     value_range = validation.pixel_range(value_range)
     validation.pixels_in_range("images", images, value_range)
     from_logits = check_from_logits(from_logits)
+    predicts = check_predicts(predicts)
     names = checks.class_names(class_names, models)
-    gradients = _gradients(models, np.clip(images, *value_range), labels, from_logits)
+    images = np.clip(images, *value_range)
+    views = {
+        name: predictions_of(
+            model, images, labels, from_logits=from_logits, predicts=predicts
+        )
+        for name, model in models.items()
+    }
+    for view in views.values():
+        view.check_labels(labels)
+    truth = np.asarray(next(iter(views.values())).encoded(labels))
+    gradients = {
+        name: input_gradients(
+            model, view, view.losses.cross_entropy, images, truth, ModelCache()
+        )
+        for (name, model), view in zip(models.items(), views.values(), strict=True)
+    }
 
     columns, rows = 1 + len(models), len(images)
     figure = new_figure(2.1 * columns + 0.4, 2.2 * rows + 1.0)
@@ -95,11 +118,9 @@ def plot_input_gradients(
         for column in range(columns)
     ]
     axes[0][0].set_title("image", fontsize=TITLE)
-    for axis, image, label in zip(
-        axes[0], images, np.asarray(class_numbers(labels)), strict=True
-    ):
+    for axis, image, label in zip(axes[0], images, truth, strict=True):
         show_image(axis, to_unit_range(image, value_range))
-        axis.set_ylabel(checks.name_of(label, names), fontsize=TEXT)
+        axis.set_ylabel(truth_in_words(label, names), fontsize=TEXT)
     for column, (name, found) in enumerate(gradients.items(), start=1):
         axes[column][0].set_title(fitted(name, 1.9), fontsize=TITLE)
         if scale == "image":
@@ -107,27 +128,6 @@ def plot_input_gradients(
         elif largest := _draw_on_one_scale(axes[column], found):
             _draw_scale(figure.add_subplot(grid[rows, column]), largest)
     return figure
-
-
-def _gradients(
-    models: dict[str, keras.Model],
-    images: np.ndarray,
-    labels: np.ndarray,
-    from_logits: bool | str,
-) -> dict[str, np.ndarray]:
-    """Each model's input gradients, `[B, ...]`."""
-    views = {
-        name: logit_view(model, from_logits, images) for name, model in models.items()
-    }
-    for view in views.values():
-        check_classes(labels, view.classes)
-    classes = np.asarray(class_numbers(labels))
-    return {
-        name: input_gradients(
-            model, views[name], losses.cross_entropy, images, classes, ModelCache()
-        )
-        for name, model in models.items()
-    }
 
 
 def _draw_on_one_scale(axes: Sequence[Axes], gradients: np.ndarray) -> float:

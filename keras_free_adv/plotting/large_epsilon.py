@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 
 from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.labels import check_classes, class_numbers
 from keras_free_adv.plotting import checks
-from keras_free_adv.plotting.readings import mark, prediction, probabilities
+from keras_free_adv.plotting.readings import Reading, mark, truth_in_words
 from keras_free_adv.plotting.style import (
     TEXT,
     TITLE,
@@ -74,24 +73,26 @@ def plot_large_epsilon(
     images, targets = checks.labelled_images(images, targets, models, "targets")
     validation.pixels_in_range("images", images, attack.value_range)
     names = checks.class_names(class_names, models)
-    for network in models.values():
-        check_classes(targets, attack.view_of(network, images).classes, "targets")
-    given = np.asarray(class_numbers(targets))
+    views = {}
+    for name, network in models.items():
+        views[name] = attack.view_of(network, images, targets)
+        views[name].check_labels(targets, "targets")
+    given = np.asarray(next(iter(views.values())).encoded(targets))
 
     rows, columns = len(images), 1 + len(models)
     figure = new_figure(2.1 * columns + 0.6, 2.3 * rows + 1.0)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis, image, target in zip(axes[:, 0], images, given, strict=True):
         show_image(axis, to_unit_range(image, attack.value_range))
-        axis.set_ylabel(f"→ {checks.name_of(target, names)}", fontsize=TITLE)
+        axis.set_ylabel(f"→ {truth_in_words(target, names)}", fontsize=TITLE)
     axes[0][0].set_title("image", fontsize=TEXT)
     for column, (name, model) in enumerate(models.items(), start=1):
         adversarial = np.asarray(attack(images, targets, model=model))
-        found = probabilities(model, attack, adversarial)
+        found = Reading(model, views[name], adversarial)
+        reached = found.is_right(targets)
         for row, axis in enumerate(axes[:, column]):
             show_image(axis, to_unit_range(adversarial[row], attack.value_range))
-            sees, predicted = prediction(found[row], names)
-            mark(axis, sees, reached=bool(predicted == given[row]))
+            mark(axis, found.in_words(row, names), reached=bool(reached[row]))
         axes[-1][column].set_xlabel(fitted(name, 1.9), fontsize=TITLE)
     axes[-1][0].set_xlabel(f"ε = {attack.epsilon:.3g}\n({attack.norm})", fontsize=TEXT)
     return figure

@@ -11,11 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from keras_free_adv import geometry, losses, random_numbers, validation
+from keras_free_adv import geometry, random_numbers, validation
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.evaluation.input_gradients import input_gradients
-from keras_free_adv.labels import check_classes, class_numbers
-from keras_free_adv.logits import LogitView
 from keras_free_adv.plotting import checks
 from keras_free_adv.plotting.style import (
     LABEL,
@@ -25,6 +23,7 @@ from keras_free_adv.plotting.style import (
     new_figure,
     scale_of,
 )
+from keras_free_adv.predictions import AUTO, Predictions
 
 # Its lightness rises evenly, so that it is read in black and white, too.
 _COLORS = "viridis"
@@ -59,6 +58,7 @@ def plot_loss_surface(
     points: int = 21,
     value_range: tuple[float, float] = (0.0, 1.0),
     from_logits: bool | str = "auto",
+    predicts: str = AUTO,
     seed: int = 0,
 ) -> Figure:
     """Draws the loss over a plane through an image: 3-D above, contours below.
@@ -88,6 +88,7 @@ def plot_loss_surface(
         value_range: lowest and highest pixel value.
         from_logits: whether the models return logits; "auto" looks through a final
             softmax, and otherwise decides from the outputs.
+        predicts: what the models predict; see `PGDAttack`.
         seed: of the random direction, and of PGD's start.
 
     Returns:
@@ -110,12 +111,19 @@ def plot_loss_surface(
     extent = validation.positive_number("extent", extent)
     points = _checked_points(points)
     attack = PGDAttack(
-        epsilon, steps=20, value_range=value_range, from_logits=from_logits, seed=seed
+        epsilon,
+        steps=20,
+        value_range=value_range,
+        from_logits=from_logits,
+        predicts=predicts,
+        seed=seed,
     )
     images, labels = _checked_example(image, label, models, attack)
-    views = {name: attack.view_of(model, images) for name, model in models.items()}
+    views = {
+        name: attack.view_of(model, images, labels) for name, model in models.items()
+    }
     for view in views.values():
-        check_classes(labels, view.classes)
+        view.check_labels(labels)
     steps = np.linspace(-extent, extent, points)
     surfaces = {
         name: _surface(model, views[name], images, labels, attack, direction, steps)
@@ -158,7 +166,7 @@ def _checked_example(
 
 def _surface(
     model: keras.Model,
-    view: LogitView,
+    view: Predictions,
     images: np.ndarray,
     labels: np.ndarray,
     attack: PGDAttack,
@@ -170,9 +178,9 @@ def _surface(
         found = np.asarray(attack(images, labels, model=model))
         toward = (found - images) / attack.epsilon
     else:
-        classes = np.asarray(class_numbers(labels))
+        truth = np.asarray(view.encoded(labels))
         gradient = input_gradients(
-            model, view, losses.cross_entropy, images, classes, attack.graphs
+            model, view, view.losses.cross_entropy, images, truth, attack.graphs
         )
         toward = np.asarray(geometry.get_norm("linf").direction(gradient))
     aside = _random_signs(images.shape, attack.seed_in_use)

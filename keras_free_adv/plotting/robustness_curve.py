@@ -18,7 +18,6 @@ from keras_free_adv.evaluation.evaluate_robustness import (
 from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from keras_free_adv.evaluation.robustness_report import NATURAL
 from keras_free_adv.evaluation.setting_doubts import ROUNDING
-from keras_free_adv.labels import class_numbers
 from keras_free_adv.plotting import checks
 from keras_free_adv.plotting.accuracy_curves import (
     Curve,
@@ -183,9 +182,14 @@ def _most_frequent_left(
     ]
     if not large:  # then the labels need not be read
         return {}
-    classes = np.concatenate([np.asarray(class_numbers(y)) for _, y in batches])
-    share = float(np.unique(classes, return_counts=True)[1].max() / len(classes))
+    share = _share_of_most_frequent(np.concatenate([labels for _, labels in batches]))
     return dict.fromkeys(large, share)
+
+
+def _share_of_most_frequent(labels: np.ndarray) -> float:
+    """Of a class, or of a set of labels: no grey image is read as more than one."""
+    counts = np.unique(labels, axis=0, return_counts=True)[1]
+    return float(counts.max() / len(labels))
 
 
 def _stays(

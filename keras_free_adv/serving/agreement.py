@@ -79,11 +79,13 @@ def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
     )
     outputs = np.asarray(outputs, "float64").reshape(len(pixels), -1)
     if served.view.source == logits.LOGITS:
-        if outputs.shape[-1] == 1:
+        if served.view.independent:
+            return 1.0 / (1.0 + np.exp(-outputs))
+        if served.view.one_unit:
             outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=-1)
         outputs = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
         return outputs / outputs.sum(axis=-1, keepdims=True)
-    if outputs.shape[-1] == 1:
+    if served.view.one_unit:
         outputs = np.concatenate([1.0 - outputs, outputs], axis=-1)
     return outputs
 

@@ -31,6 +31,7 @@ def export_for_litert(
     image_size: int | None = None,
     value_range: tuple[float, float] | None = None,
     from_logits: bool | str = "auto",
+    predicts: str = "auto",
 ) -> str:
     """Writes a classifier for LiteRT (once TensorFlow Lite), in float32.
 
@@ -47,6 +48,8 @@ def export_for_litert(
         value_range: lowest and highest pixel value; None for that of the adversarial
             training, or (0, 1) for a model without one.
         from_logits: whether the model's outputs are logits; "auto" finds out.
+        predicts: "class" (probabilities with the sum 1) or "labels" (one for each of
+            several labels); "auto" decides from outputs and compiled loss.
 
     Returns:
         The path.
@@ -76,6 +79,7 @@ def export_for_litert(
         image_size=image_size,
         value_range=value_range,
         from_logits=from_logits,
+        predicts=predicts,
     )
     shape = (*served.image_size, served.input_shape[-1])
     served = dataclasses.replace(served, input_shape=shape)

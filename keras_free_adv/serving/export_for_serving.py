@@ -38,6 +38,7 @@ def export_for_serving(
     image_size: int | None = None,
     value_range: tuple[float, float] | None = None,
     from_logits: bool | str = "auto",
+    predicts: str = "auto",
     recipe: Recipe | dict[str, Any] | None = None,
     report: RobustnessReport | None = None,
 ) -> str:
@@ -52,7 +53,8 @@ def export_for_serving(
     - `serve_bytes`: `image_bytes`, JPEG or PNG files `[B]`, decoded, cropped and
       resized in the graph. Over REST each is `{"b64": "..."}`.
 
-    Each returns `probabilities` `[B, classes]`, and of the likeliest classes, up to
+    Each returns `probabilities` `[B, classes]` (the model's own, if it ends with a
+    softmax or sigmoids), and of the likeliest classes, up to
     five and the likeliest first, `class_ids`, `class_names` and `top_probabilities`.
     Images of a wrong shape, NaN, pixels outside the range, an empty batch, damaged
     files, and images above 33 megapixels get an error that names the input.
@@ -77,6 +79,8 @@ def export_for_serving(
         value_range: lowest and highest pixel value; None for that of the adversarial
             training, or (0, 1) for a model without one.
         from_logits: whether the model's outputs are logits; "auto" finds out.
+        predicts: "class" (probabilities with the sum 1) or "labels" (one for each of
+            several labels); "auto" decides from outputs and compiled loss.
         recipe: what the model was trained by.
         report: what `evaluate_robustness` returned for this model.
 
@@ -107,6 +111,7 @@ def export_for_serving(
         image_size=image_size,
         value_range=value_range,
         from_logits=from_logits,
+        predicts=predicts,
     )
     plain_recipe = asset_files.check_recipe(recipe)
     report = asset_files.check_report(report, served)

@@ -7,8 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_free_adv import logits, validation
+from keras_free_adv import validation
+from keras_free_adv.compiled_loss import compiled_loss
 from keras_free_adv.datasets import decoding
+from keras_free_adv.predictions import (
+    check_from_logits,
+    check_predicts,
+    predictions_of,
+)
 from keras_free_adv.serving.served_classifier import (
     ServedClassifier,
     call_with_images,
@@ -165,16 +171,27 @@ def served_classifier(
     image_size: Any,
     value_range: Any,
     from_logits: Any,
+    predicts: Any,
 ) -> ServedClassifier:
     """The classifier to serve; the arguments are those of `export_for_serving`."""
     network = network_of(model)
-    from_logits = logits.check_from_logits(from_logits)
+    from_logits = check_from_logits(from_logits)
+    predicts = check_predicts(predicts)
     input_shape = input_shape_of(network)
     low, high = pixel_range_of(model, value_range)
     size, margin = size_of_images(image_size, input_shape)
     random = np.random.default_rng(0)
     images = random.uniform(low, high, (2, *size, input_shape[-1])).astype("float32")
-    view = logits.logit_view(network, from_logits, images, call_with_images)
+    # An adversarial model is compiled, and not the one in it.
+    losses = [compiled_loss(model), compiled_loss(network)]
+    view = predictions_of(
+        network,
+        images,
+        from_logits=from_logits,
+        predicts=predicts,
+        call=call_with_images,
+        loss=next((loss for loss in losses if loss.name), losses[0]),
+    )
     classifier = ServedClassifier(
         network=network,
         view=view,
@@ -193,8 +210,11 @@ def _check_probabilities(
 ) -> None:
     """Raises if what is served as probabilities is none."""
     found = np.asarray(classifier.probabilities(images))
-    apart = np.abs(found.sum(-1) - 1.0).max()
-    if np.isfinite(found).all() and (found.min() < 0 or apart > _SUMS_TO_ONE):
+    exclude_each_other = not classifier.view.independent
+    apart = exclude_each_other * np.abs(found.sum(-1) - 1.0).max()
+    if np.isfinite(found).all() and (
+        found.min() < 0 or found.max() > 1 + _SUMS_TO_ONE or apart > _SUMS_TO_ONE
+    ):
         raise ValueError(
             "Argument `from_logits` must say what the model's outputs are. Received: "
             f"from_logits={from_logits!r}, and outputs that as probabilities reach "

@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops, tree
+from keras import tree
 
 from keras_free_adv import logits
-from keras_free_adv.logits import LogitView
+from keras_free_adv.predictions import Predictions
 from keras_free_adv.serving.encoded_images import decoded_images
 from keras_free_adv.serving.request_checks import checked_files, checked_images
 
@@ -30,7 +30,7 @@ class ServedClassifier:
 
     Attributes:
         network: the Keras model.
-        view: how its logits, and so its probabilities, are obtained.
+        view: what it predicts.
         class_names: of the classes, in the order of their numbers.
         input_shape: of its images; None for a height and width that vary.
         value_range: of its pixels.
@@ -39,7 +39,7 @@ class ServedClassifier:
     """
 
     network: keras.Model
-    view: LogitView
+    view: Predictions
     class_names: tuple[str, ...]
     input_shape: tuple[int | None, int | None, int]
     value_range: tuple[float, float]
@@ -104,11 +104,8 @@ class ServedClassifier:
         }
 
     def probabilities(self, images: Any) -> Any:
-        """`[B, classes]`, float32; the network's own, if it returns such."""
-        outputs = call_with_images(self.network, images)
-        if self.view.source == logits.LOGITS:
-            return ops.softmax(self.view(outputs))
-        probabilities = ops.cast(outputs, "float32")
-        if probabilities.shape[-1] == 1:
-            return ops.concatenate([1.0 - probabilities, probabilities], axis=-1)
-        return probabilities
+        """`[B, classes]`, float32; the network's own, if it returns such.
+
+        Those of labels that do not exclude each other need not have the sum 1.
+        """
+        return self.view.probabilities(call_with_images(self.network, images))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_free_adv import losses
 from keras_free_adv.labels import class_numbers
-from keras_free_adv.logits import logit_view
+from keras_free_adv.predictions import CLASS, predictions_of
 from keras_free_adv.teaching.verdict import FoundError
 
 LossAndGradient = Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]
@@ -44,7 +44,7 @@ def loss_and_gradient_of(model: keras.Model) -> LossAndGradient:
     def loss_and_gradient(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
         images = np.asarray(images, "float32")
         if not compiled:
-            view = logit_view(model, "auto", images)
+            view = predictions_of(model, images, labels, predicts=CLASS)
 
             @tf.function
             def graph(images: Any, classes: Any) -> tuple[Any, Any]:

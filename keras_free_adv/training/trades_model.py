@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_free_adv import geometry, losses, random_numbers, validation
+from keras_free_adv import geometry, random_numbers, validation
+from keras_free_adv.compiled_loss import CompiledLoss, compiled_loss
 from keras_free_adv.data import shares
-from keras_free_adv.logits import LogitView, logit_view
+from keras_free_adv.predictions import AUTO, Predictions, predictions_of
 from keras_free_adv.training.crafting_model import CraftingModel
 
 # The first iterate is this far from the image, as a share of the pixel range; at the
@@ -26,16 +27,18 @@ class TRADESModel(CraftingModel):
                                x +- epsilon)
         one update of the weights on loss(f(x), y) + beta * mean KL(f(x), f(x_adv))
 
-    KL is the divergence of the predicted probabilities. Examples are crafted with the
-    model in inference mode; the update is made in training mode. The metrics are of
-    the clean images.
+    KL is the divergence of the predicted probabilities: of a softmax, that of one
+    distribution over the classes; of several sigmoids, the sum of one for each.
+    Examples are crafted with the model in inference mode; the update is made in
+    training mode. The metrics are of the clean images.
 
     Reference: Zhang et al., "Theoretically Principled Trade-off between Robustness and
     Accuracy", ICML 2019, Algorithm 1.
 
     Args:
         model: the classifier, with one output `[B, classes]`: logits, or probabilities
-            by a final softmax.
+            by a final softmax or sigmoid. The compiled loss says whether logits are of
+            one class or of several labels.
         epsilon: radius of the ball, on the pixel scale.
         steps: K, the ascent steps for each update.
         step_size: length of a step, on the pixel scale; 2.5 * epsilon / steps by
@@ -89,8 +92,8 @@ class TRADESModel(CraftingModel):
             **kwargs,
         )
         self.beta = beta
-        self._view: LogitView | None = None
-        self._view_says: bool | None = None  # what the compiled loss said of it
+        self._predictions: Predictions | None = None
+        self._decided_with: CompiledLoss | None = None
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the divergence, then one update of the weights."""
@@ -100,7 +103,7 @@ class TRADESModel(CraftingModel):
 
         def divergence_at(iterate: Any) -> Any:
             y_pred = self(self._with_images(x, iterate), training=False)
-            return ops.mean(losses.divergence(clean_logits, self._logits(y_pred)))
+            return ops.mean(self._divergence(clean_logits, y_pred))
 
         perturbed = self._climb(images, self._start(images), divergence_at)
 
@@ -109,9 +112,7 @@ class TRADESModel(CraftingModel):
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             loss = self._in_proportion(loss, data)
             perturbed_pred = self(self._with_images(x, perturbed), training=True)
-            divergence = losses.divergence(
-                self._logits(y_pred), self._logits(perturbed_pred)
-            )
+            divergence = self._divergence(self._logits(y_pred), perturbed_pred)
             loss += self.beta * self._share_of_mean(divergence, sample_weight, data)
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
@@ -136,9 +137,14 @@ class TRADESModel(CraftingModel):
 
     def _logits(self, y_pred: Any) -> Any:
         """Logits `[B, classes]` in float32."""
-        if self._view is None:
+        if self._predictions is None:
             raise RuntimeError("TRADESModel trains in `fit` and `train_on_batch` only.")
-        return self._view(y_pred)
+        return self._predictions(y_pred)
+
+    def _divergence(self, clean_logits: Any, y_pred: Any) -> Any:
+        """KL of each example's predictions, `[B]`."""
+        logits = self._logits(y_pred)
+        return self._predictions.divergence(clean_logits, logits)  # type: ignore[union-attr]
 
     def _share_of_mean(self, values: Any, sample_weight: Any, data: Any) -> Any:
         """The mean as Keras' losses take it; under a strategy, this replica's share."""
@@ -150,20 +156,19 @@ class TRADESModel(CraftingModel):
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         super()._prepare(sample, rows)
-        said = getattr(self.loss, "from_logits", None)
-        if isinstance(self.loss, str):
-            said = False  # as Keras takes a loss given by its name
-        if self._view is not None and self._view_says == said:
+        loss = compiled_loss(self)
+        if self._predictions is not None and self._decided_with == loss:
             return
         few = tree.map_structure(lambda a: np.asarray(a[:8]), sample[0])
-        self._view_says = said
-        self._view = logit_view(
+        self._decided_with = loss
+        self._predictions = predictions_of(
             self,
-            "auto" if said is None else bool(said),
             np.asarray(self._images_of(few)),
+            from_logits=AUTO if loss.from_logits is None else loss.from_logits,
             call=lambda model, images: model(
                 self._with_images(few, images), training=False
             ),
+            loss=loss,
         )
 
     def get_config(self) -> dict[str, Any]:

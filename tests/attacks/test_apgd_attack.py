@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_free_adv import APGDAttack, evaluate_robustness, geometry, random_numbers
 from keras_free_adv.attacks.target import Target
-from keras_free_adv.logits import LogitView
+from keras_free_adv.predictions import Predictions
 from tests.attacks.test_pgd_attack import linear_model
 from tests.conftest import CountPasses, small_images
 
@@ -38,7 +38,7 @@ def target_of(model, labels, classes):
     """What an attack is handed, of a model that returns logits."""
     return Target(
         outputs=lambda images: model(images, training=False),
-        view=LogitView("logits", classes),
+        view=Predictions("logits", classes),
         labels=tf.constant(labels, tf.int32),
         given_labels=labels,
         gradient_scale=1.0,

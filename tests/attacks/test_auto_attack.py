@@ -17,6 +17,7 @@ from keras_free_adv import (
 )
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.outcome import Outcome
+from keras_free_adv.predictions import Predictions
 from tests.attacks.test_apgd_attack import bent_network
 from tests.attacks.test_pgd_attack import linear_model
 from tests.conftest import small_images
@@ -211,11 +212,11 @@ def test_a_list_of_parts_survives_serialization():
 
 def test_it_says_what_its_parts_say():
     whole = AutoAttack(0.1, version="plus")
-    assert len(whole.caveats(2)) == 2
-    assert len(whole.caveats(3)) == 1
-    assert whole.caveats(10) == []
-    assert "apgd_dlr_x5" in whole.caveats(2)[0]
-    assert "apgd_t" in whole.caveats(2)[1]
+    assert len(whole.caveats(Predictions("logits", 2))) == 2
+    assert len(whole.caveats(Predictions("logits", 3))) == 1
+    assert whole.caveats(Predictions("logits", 10)) == []
+    assert "apgd_dlr_x5" in whole.caveats(Predictions("logits", 2))[0]
+    assert "apgd_t" in whole.caveats(Predictions("logits", 2))[1]
 
 
 def test_images_without_squares_are_refused_before_any_work():

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_free_adv.evaluation.probe import probe
-from keras_free_adv.logits import LogitView, logit_view
+from keras_free_adv.predictions import Predictions, predictions_of
 from tests.conftest import small_images, small_network
 
 
@@ -43,7 +43,7 @@ def one_pixel_network(function, units=2):
 
 def look(model, images, labels=None, from_logits="auto"):
     """Labels, unless given, are what the model predicts."""
-    view = logit_view(model, from_logits, images[:2])
+    view = predictions_of(model, images[:2], from_logits=from_logits)
     if labels is None:
         outputs = np.asarray(model(images, training=False))
         one_unit = outputs.shape[-1] == 1
@@ -281,7 +281,7 @@ def test_what_counts_as_rounding(policy, step, counted):
     model.dtype_policy = keras.DTypePolicy(policy)
     images = np.zeros((8, 3), "float32")
     images[:, 0] = 1.0
-    seen = probe(model, LogitView("logits", 3), images, np.zeros(8, int))
+    seen = probe(model, Predictions("logits", 3), images, np.zeros(8, int))
     assert (seen.moved, seen.changed_by_batch) == (4, counted)
 
 
@@ -293,7 +293,7 @@ def test_a_model_that_fails_when_it_is_looked_at_ends_nothing():
     images, _ = small_images(12)
     labels = np.arange(12) % 3
     network = behind(Call(only_twelve))
-    seen = probe(network, LogitView("logits", 3), images, labels)
+    seen = probe(network, Predictions("logits", 3), images, labels)
     assert (seen.images, seen.most_frequent) == (12, 1 / 3)
     assert (seen.moved, seen.correct) == (0, 0)
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_free_adv.logits import logit_view
+from keras_free_adv.predictions import predictions_of
 from tests.conftest import small_images, small_network
 
 IMAGES = small_images(8)[0]
@@ -47,7 +47,7 @@ class HiddenSoftmax(keras.Model):
 def test_where_logits_are_found(model, source):
     network = model()
     network(IMAGES)
-    assert logit_view(network, "auto", IMAGES).source == source
+    assert predictions_of(network, IMAGES).source == source
 
 
 @pytest.mark.parametrize(
@@ -56,23 +56,23 @@ def test_where_logits_are_found(model, source):
 def test_one_unit_between_zero_and_one_is_what_the_loss_says(said, source):
     network = ending(layers.Dense(1, kernel_initializer="zeros"))
     network.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=said))
-    assert logit_view(network, "auto", IMAGES).source == source
+    assert predictions_of(network, IMAGES).source == source
 
 
 def test_mixed_precision_softmax_is_recognized():
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = ending(layers.Activation("softmax", dtype="float32"))
-    assert logit_view(network, "auto", IMAGES).source == "softmax_input"
+    assert predictions_of(network, IMAGES).source == "softmax_input"
 
 
 def test_logits_that_are_said_to_be_are_taken_as_they_are():
     network = small_network(softmax=True)
-    assert logit_view(network, True, IMAGES).source == "logits"
+    assert predictions_of(network, IMAGES, from_logits=True).source == "logits"
 
 
 def test_logarithms_of_probabilities_give_the_same_classes_and_cross_entropy():
     network = HiddenSoftmax()
-    view = logit_view(network, "auto", IMAGES)
+    view = predictions_of(network, IMAGES)
     shares = network(IMAGES)
     np.testing.assert_allclose(ops.softmax(view(shares)), shares, atol=1e-6)
 
@@ -86,4 +86,4 @@ def test_logarithms_of_probabilities_give_the_same_classes_and_cross_entropy():
 )
 def test_other_outputs_are_refused(outputs):
     with pytest.raises(ValueError, match="one output of shape"):
-        logit_view(ending(outputs), "auto", IMAGES)
+        predictions_of(ending(outputs), IMAGES)
