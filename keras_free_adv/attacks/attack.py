@@ -99,6 +99,8 @@ class Attack(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
+        # Left out where it says nothing: an attack of the user's need not know it.
+        settled = {} if self.predicts == AUTO else {"predicts": self.predicts}
         return {
             "name": self.name,
             "epsilon": self.epsilon,
@@ -106,8 +108,8 @@ class Attack(keras.layers.Layer):
             "norm": self.norm,
             "value_range": self.value_range,
             "from_logits": self.from_logits,
-            "predicts": self.predicts,
             "seed": self.seed,
+            **settled,
         }
 
     # A method: Keras' loader walks through attributes, and would never end.
