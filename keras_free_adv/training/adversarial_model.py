@@ -135,7 +135,7 @@ class AdversarialModel(WrappedModel):
         """
         share: Any = 1.0
         if self.epsilon_warmup:
-            number = ops.cast(self.optimizer.iterations, self._pixel_dtype) + 1.0
+            number = ops.cast(self._place.number.read(), self._pixel_dtype) + 1.0
             share = ops.minimum(number / self.epsilon_warmup, 1.0)
         return {
             "step_size": share * self.step_size,
@@ -156,6 +156,7 @@ class AdversarialModel(WrappedModel):
 
     def _update_weights(self, gradients: list[Any], weights: list[Any]) -> None:
         """One step of the compiled optimizer; of a frozen model, as Keras: none."""
+        self._place.number.advance()
         if not weights:
             warnings.warn(
                 "The model does not have any trainable weights.", stacklevel=3
@@ -348,6 +349,7 @@ class AdversarialModel(WrappedModel):
     def make_train_function(self, force: bool = False) -> None:
         """Makes the compiled update, and has it count the place in the data."""
         if self.train_function is None or force:
+            self._place.number.create(self.distribute_strategy)
             super().make_train_function(force=True)
             self.train_function = self._place.counting(self.train_function, self)
 
@@ -450,6 +452,9 @@ class AdversarialModel(WrappedModel):
         """Saves the place in the data."""
         super().save_own_variables(store)
         store["place"] = np.asarray(self._place.ask(), "int64")
+        store["updates_on_batches"] = np.asarray(
+            self._place.updates_on_batches, "int64"
+        )
 
     def load_own_variables(self, store: Any) -> None:
         """Restores the place in the data, if it was saved."""
@@ -458,6 +463,8 @@ class AdversarialModel(WrappedModel):
             self._place.seed, self._place.update = map(int, np.asarray(store["place"]))
             if self._place.seed != before and self.train_function is not None:
                 self.make_train_function(force=True)  # traced with the old seed
+        if "updates_on_batches" in store.keys():  # noqa: SIM118
+            self._place.updates_on_batches = int(store["updates_on_batches"][()])
 
 
 def _steps(source: minibatches.Minibatches, steps_per_epoch: int | None) -> int:
