@@ -96,10 +96,10 @@ def normalized_in_between():
     def normalization():
         return L.Normalization(axis=-1, mean=[0.5], variance=[0.25])
 
-    # What is filled in is 0 behind the normalization: 0.5 before it.
     head = [keras.Sequential([down(), normalization(), L.Pipeline([right()])])]
     network = plain(*head, L.ReLU(), *body())
-    augmented = shifted(PIXELS / 256 - 0.5) + 0.5
+    augmented = shifted(PIXELS / 256)
+    augmented[:, :, 0] = 0.5  # filled in with 0 behind the normalization
     rest = plain(normalization(), L.ReLU(), *body())
     return network, rest, augmented, {"images": PIXELS / 256}
 

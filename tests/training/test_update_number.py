@@ -1,14 +1,12 @@
 """Random starts and the warm-up of epsilon follow the position in the stream."""
 
-import textwrap
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_free_adv import BackupAndRestore, PGDAdversarialModel, TRADESModel
-from tests.conftest import from_logits, said_by, small_images, small_network
+from tests.conftest import from_logits, small_images, small_network
 
 EPSILON, WARMUP = 0.2, 16
 # 4 updates an epoch: gray images, that no start be clipped.
@@ -117,34 +115,3 @@ def test_train_on_batch_counts_its_own_updates_on_from_the_place(tmp_path):
     fit(other, 1)  # the stream is where it was: its fifth update comes next
     numbers = np.array([8, 5, 6, 7, 8])
     np.testing.assert_allclose(other.radii, EPSILON * numbers / WARMUP, rtol=1e-6)
-
-
-REPLICAS = textwrap.dedent(
-    """
-    import numpy as np, tensorflow as tf
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * 2)
-    import keras
-    from keras_free_adv import PGDAdversarialModel
-    from tests.training import test_update_number as here
-
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        model = here.recording(PGDAdversarialModel)
-        # Keras itself neither accumulates gradients under a strategy of CPUs, nor
-        # makes several steps in an execution.
-        here.compiled(model, accumulated=None)
-    here.fit(model, 2)
-    with model.distribute_strategy.scope():
-        here.compiled(model, accumulated=None)
-    here.fit(model, 1)
-    shares = np.repeat(np.arange(1, 13), 2) / here.WARMUP
-    np.testing.assert_allclose(sorted(model.radii), here.EPSILON * shares, rtol=1e-6)
-    assert len({np.sign(start).tobytes() for start in model.starts}) == 24
-    print("by position on both")
-    """
-)
-
-
-def test_each_replica_counts_and_draws_its_own():
-    assert "by position on both" in said_by(REPLICAS)
