@@ -242,6 +242,10 @@ class AdversarialModel(WrappedModel):
         many updates as natural training, over N / replays passes through the data
         (logged as `passes`). A second call goes on where the last one stopped.
 
+        Random preprocessing layers at the head of the model are applied to the clean
+        minibatch, once for all its replays, and what is behind them is trained. Random
+        layers elsewhere are named in a warning.
+
         Raises:
             RuntimeError: the model is not compiled.
             TypeError, ValueError: the data cannot be replayed, or does not fit the
