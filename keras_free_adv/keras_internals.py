@@ -5,11 +5,13 @@ upgrade changes it.
 """
 
 import inspect
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import keras
 from keras import tree
 from keras.src import api_export
+from keras.src.models import Functional
 from tensorflow.python.framework import config
 
 
@@ -99,6 +101,64 @@ class BuiltFromOneReplica(keras.Model):
                 next(minibatches),
             )
         super()._maybe_symbolic_build(data_batch=data_batch)
+
+
+def is_functional(layer: Any) -> bool:
+    """Whether calling `layer` runs a graph of layers, and nothing else.
+
+    Relied on: the class of functional models, which Keras does not export.
+    """
+    return isinstance(layer, Functional) and type(layer).call is Functional.call
+
+
+class GraphNode(NamedTuple):
+    """One call in the graph of a functional model.
+
+    Attributes:
+        operation: the layer, or another Keras operation, that is called.
+        inputs: its symbolic input tensors.
+        kwargs: its other arguments.
+        outputs: its symbolic output tensors.
+    """
+
+    operation: Any
+    inputs: list[Any]
+    kwargs: dict[str, Any]
+    outputs: list[Any]
+
+
+def graph_nodes(model: Any) -> list[GraphNode]:
+    """The calls in the graph of a functional model.
+
+    Relied on: `_nodes_by_depth`, and the attributes of a node.
+    """
+    return [
+        GraphNode(
+            node.operation, node.input_tensors, node.arguments.kwargs, node.outputs
+        )
+        for nodes in model._nodes_by_depth.values()
+        for node in nodes
+        if not node.is_input
+    ]
+
+
+def layers_inside(layer: Any, *, recursive: bool) -> Iterator[Any]:
+    """The layers that a layer or a model holds, in any attribute.
+
+    Relied on: `_flatten_layers`.
+    """
+    yield from layer._flatten_layers(include_self=False, recursive=recursive)
+
+
+def draw_from(layer: Any, generator: keras.random.SeedGenerator) -> None:
+    """Makes a random preprocessing layer, and those in it, draw from `generator`.
+
+    Relied on: these layers draw by the `next()` of their attribute `generator`. It is
+    set past Keras' tracking, which would take it for one more state of the layer.
+    """
+    for one in (layer, *layers_inside(layer, recursive=True)):
+        if hasattr(one, "generator"):
+            vars(one)["generator"] = generator
 
 
 def save_as(layer: type, name: str) -> None:

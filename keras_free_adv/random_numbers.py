@@ -14,6 +14,7 @@ import tensorflow as tf
 RANDOM_START = 1
 SHUFFLE = 2
 AUGMENT = 3
+RANDOM_HEAD = 4
 
 
 def key(*numbers: Any) -> tf.Tensor:

@@ -3,8 +3,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_free_adv import keras_internals
+from keras_free_adv import keras_internals, random_numbers
+from keras_free_adv.training.keyed_augmentation import (
+    RANDOM_LAYERS,
+    KeyedAugmentation,
+)
 from tests.conftest import from_logits, said_by, small_images, small_network
 
 
@@ -129,3 +134,64 @@ def test_deterministic_ops_are_seen():
         assert keras_internals.deterministic_ops() is True
         """
     said_by(program)
+
+
+@pytest.mark.parametrize("layer", RANDOM_LAYERS, ids=lambda layer: layer.__name__)
+def test_all_that_a_random_layer_draws_comes_from_its_generator(layer):
+    """In a graph too, as tf.data makes one: a key gives the same pixels again."""
+    arguments = {
+        "RandomBrightness": {"factor": 0.5},
+        "RandomContrast": {"factor": 0.5},
+        "RandomCrop": {"height": 5, "width": 5},
+        "RandomHue": {"factor": 0.5, "value_range": (0, 1)},
+        "RandomPosterization": {"factor": 4, "value_range": (0, 1)},
+        "RandomRotation": {"factor": 0.4},
+        "RandomSaturation": {"factor": (0.0, 1.0)},
+        "RandomSharpness": {"factor": (0.0, 1.0)},
+        "RandomTranslation": {"height_factor": 0.4, "width_factor": 0.4},
+        "RandomZoom": {"height_factor": 0.4},
+        "RandomShear": {"x_factor": 0.8},
+        "RandomColorDegeneration": {"factor": 1.0},
+        "RandomColorJitter": {"contrast_factor": 0.5},
+        "Solarization": {"threshold_factor": 1.0, "value_range": (0, 1)},
+    }.get(layer.__name__, {})
+    if layer.__name__ in ("RandAugment", "RandomErasing", "RandomElasticTransform"):
+        arguments["value_range"] = (0, 1)
+    mine = layer(**arguments)
+    before = [np.array(v) for v in mine.variables]
+    augmentation = KeyedAugmentation([mine], (0.0, 1.0), "float32")
+    images, _ = small_images(8, (8, 8, 3))
+    augmentation.shape_of((8, 8, 3))
+    in_graph = tf.function(augmentation)
+    first, other, again, eager = (
+        np.asarray(call(tf.constant(images), random_numbers.key(number)))
+        for call, number in (
+            (in_graph, 1),
+            (in_graph, 2),
+            (in_graph, 1),
+            (augmentation, 1),
+        )
+    )
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(first, eager, atol=1e-5)
+    assert (first != other).any()
+    for variable, value in zip(mine.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_the_graph_of_a_functional_model():
+    inputs = keras.Input((4,))
+    first = keras.layers.Dropout(0.5)(inputs, training=False)
+    model = keras.Model(inputs, keras.layers.Add()([first, inputs]))
+    nodes = keras_internals.graph_nodes(model)
+    dropout, add = sorted(nodes, key=lambda node: len(node.inputs))
+    assert dropout.operation is model.layers[1]
+    assert dropout.inputs == [inputs]
+    assert dropout.kwargs == {"training": False}
+    assert dropout.outputs[0] is first
+    assert add.inputs == [first, inputs]
+    assert keras_internals.is_functional(model)
+    assert not keras_internals.is_functional(small_network())
+    held = keras.Sequential([model])
+    assert list(keras_internals.layers_inside(held, recursive=False))[-1:] == [model]
+    assert set(model.layers) <= set(keras_internals.layers_inside(held, recursive=True))

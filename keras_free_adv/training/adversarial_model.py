@@ -12,6 +12,7 @@ from keras import ops, tree
 
 from keras_free_adv import geometry, keras_internals, validation, workers
 from keras_free_adv.data import minibatches, shares
+from keras_free_adv.data.augmented import augmented
 from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_part, replayed_stream
@@ -23,10 +24,13 @@ from keras_free_adv.training.data_checks import (
     check_labels,
 )
 from keras_free_adv.training.executions import executions_that_divide
+from keras_free_adv.training.keyed_augmentation import KeyedAugmentation
 from keras_free_adv.training.not_finite_warner import NotFiniteWarner
 from keras_free_adv.training.passes_logger import PassesLogger
 from keras_free_adv.training.perturbed_input import PerturbedInput
 from keras_free_adv.training.place import Place
+from keras_free_adv.training.random_head import RandomHead
+from keras_free_adv.training.random_layers import RandomLayers
 from keras_free_adv.training.replica_statistics import (
     warn_of_statistics_that_drift,
 )
@@ -90,6 +94,8 @@ class AdversarialModel(WrappedModel):
         self.perturb = perturb
         self._input = PerturbedInput(perturb, model)
         self.epsilon_warmup = epsilon_warmup
+        self._random_layers = RandomLayers(model, perturb)
+        self._head: RandomHead | None = None  # of the model, when `fit` applies it
         self._place = Place()
         self._live = LiveDataset(lambda: self._place.update // self.replays)
         self._count: int | None = None  # minibatches in the data of the last `fit`
@@ -118,6 +124,22 @@ class AdversarialModel(WrappedModel):
         """`x`, its perturbed input replaced by `images`."""
         return self._input.put(x, images)
 
+    def call(
+        self, inputs: Any, training: bool | None = None, behind_head: bool = False
+    ) -> Any:
+        """Calls the user's model, or what is behind its random head."""
+        if behind_head and self._head is not None:
+            return self._head.call_rest(self._input.of(inputs), inputs)
+        return super().call(inputs, training=training)
+
+    def _outputs_at(self, x: Any, images: Any, *, training: bool) -> Any:
+        """What the model predicts for `images` in the place of those in `x`.
+
+        In `fit`, which has applied the model's random head to the clean images, they
+        are images from behind it.
+        """
+        return self(self._with_images(x, images), training=training, behind_head=True)
+
     @property
     def _replicas(self) -> int:
         """How many share a minibatch."""
@@ -135,7 +157,7 @@ class AdversarialModel(WrappedModel):
         """
         share: Any = 1.0
         if self.epsilon_warmup:
-            number = ops.cast(self.optimizer.iterations, self._pixel_dtype) + 1.0
+            number = ops.cast(self._place.number.read(), self._pixel_dtype) + 1.0
             share = ops.minimum(number / self.epsilon_warmup, 1.0)
         return {
             "step_size": share * self.step_size,
@@ -156,6 +178,7 @@ class AdversarialModel(WrappedModel):
 
     def _update_weights(self, gradients: list[Any], weights: list[Any]) -> None:
         """One step of the compiled optimizer; of a frozen model, as Keras: none."""
+        self._place.number.advance()
         if not weights:
             warnings.warn(
                 "The model does not have any trainable weights.", stacklevel=3
@@ -219,6 +242,10 @@ class AdversarialModel(WrappedModel):
         many updates as natural training, over N / replays passes through the data
         (logged as `passes`). A second call goes on where the last one stopped.
 
+        Random preprocessing layers at the head of the model are applied to the clean
+        minibatch, once for all its replays, and what is behind them is trained. Random
+        layers elsewhere are named in a warning.
+
         Raises:
             RuntimeError: the model is not compiled.
             TypeError, ValueError: the data cannot be replayed, or does not fit the
@@ -258,6 +285,7 @@ class AdversarialModel(WrappedModel):
             self._begin(source, epochs, initial_epoch, steps_per_epoch)
             if class_weight is not None:
                 source = minibatches.weighted_by_class(source, class_weight)
+            source = self._behind_head(source)
             bad = BadMinibatches()
             return super().fit(
                 self._stream(source, bad),
@@ -298,6 +326,12 @@ class AdversarialModel(WrappedModel):
         """Checks the data, makes room for it, and enters the stream."""
         self._check_data(source.sample)
         self._build_for(source.sample)
+        self._train_behind(
+            self._random_layers.head_in_fit(replayed_by_user=self._replayed_by_user)
+        )
+        if self._head is not None:  # minibatches may have another shape than the inputs
+            with self.distribute_strategy.scope():
+                self.build_metrics()
         if self._replicas > 1:
             reductions.require_one_kind(self.loss)
             warn_of_statistics_that_drift(self.model)
@@ -311,6 +345,43 @@ class AdversarialModel(WrappedModel):
             source.count, before + (epochs - initial_epoch) * steps_per_epoch
         )
         self._prepare(source.sample, rows=-(-source.rows // self._replicas))
+
+    # The random head of the model.
+
+    def _train_behind(self, head: RandomHead | None) -> None:
+        """Trains what is behind a head that is applied to the data, or all."""
+        if head is not self._head:
+            self._head = head
+            self.train_function = None  # it was traced with other layers
+
+    def _augmentation(self) -> KeyedAugmentation | None:
+        """The head as it is applied to clean minibatches."""
+        if self._head is None:
+            return None
+        return KeyedAugmentation(self._head.layers, self.value_range, self._pixel_dtype)
+
+    def _behind_head(self, source: minibatches.Minibatches) -> minibatches.Minibatches:
+        """The minibatches, the head applied to each, once for all its replays."""
+        augmentation = self._augmentation()
+        if augmentation is None:
+            return source
+        # Built outside of the stream's graph.
+        augmentation.shape_of(np.shape(self._input.of(source.sample[0]))[1:])
+        return augmented(
+            source,
+            lambda x, key: self._with_images(x, augmentation(self._input.of(x), key)),
+        )
+
+    def _perturbed_shape(self, sample: tuple[Any, ...]) -> tuple[int, ...]:
+        """The shape of one image where it is perturbed: behind the random head."""
+        shape = np.shape(self._input.of(sample[0]))[1:]
+        augmentation = self._augmentation()
+        return shape if augmentation is None else augmentation.shape_of(shape)
+
+    @property
+    def _replayed_by_user(self) -> bool:
+        """Whether the user may replay minibatches in a dataset of their own."""
+        return False
 
     def _enter_data(self, count: int | None) -> int:
         """Begins other data on a whole replay; returns the updates made on this data.
@@ -342,12 +413,15 @@ class AdversarialModel(WrappedModel):
         sample_weight = minibatches.weights_of_outputs(sample_weight, y)
         self._check_weights(sample, sample_weight)
         self._build_for(sample)
+        self._random_layers.warn_on_batch()
+        self._train_behind(None)
         self._prepare(sample, rows=len(tree.flatten(sample)[0]))
         return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the compiled update, and has it count the place in the data."""
         if self.train_function is None or force:
+            self._place.number.create(self.distribute_strategy)
             super().make_train_function(force=True)
             self.train_function = self._place.counting(self.train_function, self)
 
@@ -450,6 +524,9 @@ class AdversarialModel(WrappedModel):
         """Saves the place in the data."""
         super().save_own_variables(store)
         store["place"] = np.asarray(self._place.ask(), "int64")
+        store["updates_on_batches"] = np.asarray(
+            self._place.updates_on_batches, "int64"
+        )
 
     def load_own_variables(self, store: Any) -> None:
         """Restores the place in the data, if it was saved."""
@@ -458,6 +535,8 @@ class AdversarialModel(WrappedModel):
             self._place.seed, self._place.update = map(int, np.asarray(store["place"]))
             if self._place.seed != before and self.train_function is not None:
                 self.make_train_function(force=True)  # traced with the old seed
+        if "updates_on_batches" in store.keys():  # noqa: SIM118
+            self._place.updates_on_batches = int(store["updates_on_batches"][()])
 
 
 def _steps(source: minibatches.Minibatches, steps_per_epoch: int | None) -> int:

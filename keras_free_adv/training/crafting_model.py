@@ -68,13 +68,17 @@ class CraftingModel(AdversarialModel):
         return tf.stop_gradient(last)
 
     def _keys_of_update(self) -> tf.Tensor:
-        """One random key for this update and replica, from the model's seed."""
+        """One random key for this update and replica, from the model's seed.
+
+        By its number in the stream: after another `compile` or within accumulated
+        gradients no start comes twice.
+        """
         context = tf.distribute.get_replica_context()
         replica = 0 if context is None else context.replica_id_in_sync_group
         return random_numbers.key(
             random_numbers.RANDOM_START,
             self._place.seed,
-            self.optimizer.iterations,
+            self._place.number.read(),
             replica,
         )
 

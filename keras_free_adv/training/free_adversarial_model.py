@@ -102,7 +102,7 @@ class FreeAdversarialModel(AdversarialModel):
         with tf.GradientTape() as tape:
             tape.watch(delta)
             perturbed = geometry.clip_pixels(images + delta, self.value_range)
-            y_pred = self(self._with_images(x, perturbed), training=True)
+            y_pred = self._outputs_at(x, perturbed, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             loss = self._in_proportion(loss, data)
             scaled_loss = self.optimizer.scale_loss(loss)
@@ -116,9 +116,11 @@ class FreeAdversarialModel(AdversarialModel):
         return self._logs(data, y_pred, loss)
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
-        shape = np.shape(self._input.of(sample[0]))[1:]
         new = self._perturbation.make_room(
-            rows, shape, self._pixel_dtype, self.distribute_strategy
+            rows,
+            self._perturbed_shape(sample),
+            self._pixel_dtype,
+            self.distribute_strategy,
         )
         if new:
             self.train_function = None  # it was traced with the old variable
@@ -126,6 +128,10 @@ class FreeAdversarialModel(AdversarialModel):
     @property
     def _room(self) -> int:
         return self._perturbation.rows * self._replicas
+
+    @property
+    def _replayed_by_user(self) -> bool:
+        return self.replays == 1
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -87,13 +87,13 @@ class PGDAdversarialModel(CraftingModel):
         images = self._images_of(x)
 
         def loss_at(iterate: Any) -> Any:
-            y_pred = self(self._with_images(x, iterate), training=False)
+            y_pred = self._outputs_at(x, iterate, training=False)
             return self.compute_loss(x, y, y_pred, sample_weight, training=False)
 
         perturbed = self._climb(images, self._start(images), loss_at)
 
         with tf.GradientTape() as tape:
-            y_pred = self(self._with_images(x, perturbed), training=True)
+            y_pred = self._outputs_at(x, perturbed, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             loss = self._in_proportion(loss, data)
             scaled_loss = self.optimizer.scale_loss(loss)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_free_adv import workers
+from keras_free_adv.training.update_number import UpdateNumber
 
 
 class Place:
@@ -15,6 +16,7 @@ class Place:
 
     Together with the seed it says which minibatch, and which of its replays, that
     is. It belongs to the model, outlives a `fit`, and is saved with the model.
+    `number` is the same inside the compiled training step.
     """
 
     def __init__(self) -> None:
@@ -22,6 +24,9 @@ class Place:
         self.seed = random.randint(1, 2**31 - 1)
         self.update = 0
         self.skip = 0
+        # `train_on_batch` has no position in the stream: it counts on from there.
+        self.updates_on_batches = 0
+        self.number = UpdateNumber()
 
     def ask(self) -> tuple[int, int]:
         """Returns (seed, number of the next update)."""
@@ -56,10 +61,14 @@ class Place:
                 iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)
             )
             if not streamed:  # train_on_batch, where the caller replays
-                return train_function(iterator)
+                self.number.set(self.update + self.updates_on_batches)
+                logs = train_function(iterator)
+                self.updates_on_batches += 1
+                return logs
             if self.skip > 0:
                 self.skip -= model.steps_per_execution
                 return model.get_metrics_result()
+            self.number.set(self.update)
             logs = train_function(iterator)
             self.update += model.steps_per_execution
             return logs

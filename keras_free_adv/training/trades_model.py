@@ -99,19 +99,20 @@ class TRADESModel(CraftingModel):
         """K ascent steps on the divergence, then one update of the weights."""
         x, y, sample_weight = shares.unpacked(data)
         images = self._images_of(x)
-        clean_logits = tf.stop_gradient(self._logits(self(x, training=False)))
+        clean_pred = self._outputs_at(x, images, training=False)
+        clean_logits = tf.stop_gradient(self._logits(clean_pred))
 
         def divergence_at(iterate: Any) -> Any:
-            y_pred = self(self._with_images(x, iterate), training=False)
+            y_pred = self._outputs_at(x, iterate, training=False)
             return ops.mean(self._divergence(clean_logits, y_pred))
 
         perturbed = self._climb(images, self._start(images), divergence_at)
 
         with tf.GradientTape() as tape:
-            y_pred = self(self._with_images(x, images), training=True)
+            y_pred = self._outputs_at(x, images, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             loss = self._in_proportion(loss, data)
-            perturbed_pred = self(self._with_images(x, perturbed), training=True)
+            perturbed_pred = self._outputs_at(x, perturbed, training=True)
             divergence = self._divergence(self._logits(y_pred), perturbed_pred)
             loss += self.beta * self._share_of_mean(divergence, sample_weight, data)
             scaled_loss = self.optimizer.scale_loss(loss)

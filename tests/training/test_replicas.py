@@ -15,6 +15,7 @@ PROGRAM = textwrap.dedent(
     from keras_free_adv import (
         AveragedWeights, FreeAdversarialModel, PGDAdversarialModel, TRADESModel)
     from tests.conftest import from_logits, small_images, small_network
+    from tests.training import test_update_number as counting
 
     images, labels = small_images(40)
 
@@ -160,6 +161,37 @@ PROGRAM = textwrap.dedent(
         model.compile(keras.optimizers.SGD(0.05), from_logits())
     history = model.fit(images[:34], labels[:34], batch_size=8, epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all(), history.history
+
+    # The random head of a model gives all replicas the pixels of one device.
+    def with_a_head(strategy, wrap):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            network = keras.Sequential([
+                keras.Input((6, 6, 1)), keras.layers.RandomFlip(),
+                keras.layers.RandomTranslation(0.3, 0.3), keras.layers.Rescaling(2.0),
+                keras.layers.Flatten(), keras.layers.Dense(3)])
+            model = wrap(network)
+            model.compile(keras.optimizers.SGD(0.05), from_logits())
+        model.fit(images[:37], labels[:37], batch_size=8, epochs=4, verbose=0)
+        return model.trainable_weights
+
+    for wrap in (free, pgd):
+        for a, b in zip(with_a_head(mirrored, wrap),
+                        with_a_head(tf.distribute.get_strategy(), wrap), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+    # Each replica counts the updates, and draws random starts of its own.
+    with mirrored.scope():
+        model = counting.recording(PGDAdversarialModel)
+    for epochs in (2, 1):
+        with mirrored.scope():
+            # Keras itself accumulates no gradients here.
+            counting.compiled(model, accumulated=None)
+        counting.fit(model, epochs)
+    shares = np.repeat(np.arange(1, 13), 2) / counting.WARMUP
+    np.testing.assert_allclose(
+        sorted(model.radii), counting.EPSILON * shares, rtol=1e-6)
+    assert len({np.sign(start).tobytes() for start in model.starts}) == 24
 
     print("as on one device")
     """
