@@ -1,7 +1,6 @@
 """What every attack shares: its arguments, its call, its compiled graphs."""
 
 import random
-import warnings
 from typing import Any
 
 import keras
@@ -16,6 +15,7 @@ from keras_free_adv.attacks.target import Target
 from keras_free_adv.labels import check_classes
 from keras_free_adv.logits import LogitView, check_from_logits, logit_view
 from keras_free_adv.model_cache import ModelCache
+from keras_free_adv.user_warnings import warn_user
 
 
 class Attack(keras.layers.Layer):
@@ -192,7 +192,7 @@ class Attack(keras.layers.Layer):
         self._check_classes(labels, view)
         ids = ops.arange(ops.shape(images)[0], dtype="int32")
         for caveat in self.caveats(view.classes):
-            warnings.warn(caveat, stacklevel=2)
+            warn_user(caveat)
         found = pixels
         if images.shape[0] != 0:
             found = self.attacked(model, view, pixels, labels, ids).images

@@ -19,6 +19,7 @@ from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from keras_free_adv.labels import check_classes
 from keras_free_adv.logits import logit_view
 from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv.user_warnings import each_kind_once, warn_user
 
 LOGGED_AS = "val_guard_accuracy"
 
@@ -120,6 +121,8 @@ class CollapseGuard(keras.callbacks.Callback):
         self.best_weights: list[np.ndarray] | None = None
         self.wait = 0
         self.collapsed_epoch: int | None = None
+        # The kinds of doubt that this `fit` was warned of.
+        self._warned: set[str] = set()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins anew, and refuses what would fail only after the first epoch."""
@@ -150,7 +153,7 @@ class CollapseGuard(keras.callbacks.Callback):
             if self.wait >= self.patience:
                 self.collapsed_epoch = epoch
                 self.model.stop_training = True
-                warnings.warn(self._message(epoch, now, logs or {}), stacklevel=2)
+                warn_user(self._message(epoch, now, logs or {}))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the weights of the best epoch back, after a collapse."""
@@ -220,7 +223,7 @@ class CollapseGuard(keras.callbacks.Callback):
                 "CollapseGuard must see the beginning of training. Pass it to `fit`, "
                 "or call its `on_train_begin` first."
             )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), each_kind_once(self._warned):
             # Right in a report, but not at each epoch of a monitor.
             warnings.filterwarnings("ignore", "Only .* evaluated", UserWarning)
             report = evaluate_robustness(self.model, self.data, attack, verbose=0)

@@ -2,7 +2,6 @@
 
 import platform
 import time
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +28,7 @@ from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessRepor
 from keras_free_adv.evaluation.survivors import Survivors
 from keras_free_adv.labels import check_classes
 from keras_free_adv.logits import LogitView
+from keras_free_adv.user_warnings import warn_user
 
 
 def evaluate_robustness(
@@ -117,7 +117,7 @@ def evaluate_robustness(
     report = _report(stages, attacks, evaluation, settings)
     report.warnings += doubts_about(report, attacks, evaluation.probes)
     for doubt in report.warnings:
-        warnings.warn(doubt, stacklevel=2)
+        warn_user(doubt)
     return report
 
 

@@ -1,7 +1,6 @@
 """What every adversarially trained model shares: its stream, its place, its `fit`."""
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +31,7 @@ from keras_free_adv.training.replica_statistics import (
 )
 from keras_free_adv.training.shared_overflow import shared_overflow
 from keras_free_adv.training.wrapped_model import WrappedModel
+from keras_free_adv.user_warnings import warn_user
 from keras_free_adv.workers import explaining_loss_of_a_worker, logs_of_workers
 
 
@@ -157,9 +157,7 @@ class AdversarialModel(WrappedModel):
     def _update_weights(self, gradients: list[Any], weights: list[Any]) -> None:
         """One step of the compiled optimizer; of a frozen model, as Keras: none."""
         if not weights:
-            warnings.warn(
-                "The model does not have any trainable weights.", stacklevel=3
-            )
+            warn_user("The model does not have any trainable weights.")
             return
         gradients = shared_overflow(gradients, self.optimizer)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
@@ -421,12 +419,11 @@ class AdversarialModel(WrappedModel):
         if updates < count * self.replays:
             self._warned_of_few_passes = True
             seen = updates / self.replays
-            warnings.warn(
+            warn_user(
                 f"This run ends after {updates} updates, {seen:g} minibatches of the "
                 f"{count} in the data: with replays={self.replays} it sees "
                 f"{seen / count:.0%} of them. Train for at least "
-                f"{self.replays} epochs, or lower `replays`.",
-                stacklevel=3,
+                f"{self.replays} epochs, or lower `replays`."
             )
 
     def _with_own_callbacks(
