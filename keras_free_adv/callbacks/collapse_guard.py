@@ -19,21 +19,13 @@ from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from keras_free_adv.labels import check_classes
 from keras_free_adv.logits import logit_view
 from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv.training.chance_warner import TRAINING_ACCURACY
 from keras_free_adv.user_warnings import each_kind_once, warn_user
 
 LOGGED_AS = "val_guard_accuracy"
 
 # Accuracies are quotients of counts: 0.9 - 0.7 is a little more than 0.2 in floats.
 _ROUNDING = 1e-9
-
-# Under which names Keras logs the accuracy of a classifier.
-_TRAINING_ACCURACY = (
-    "accuracy",
-    "acc",
-    "sparse_categorical_accuracy",
-    "categorical_accuracy",
-    "binary_accuracy",
-)
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -237,7 +229,7 @@ class CollapseGuard(keras.callbacks.Callback):
     def _message(self, epoch: int, now: float, logs: dict[str, Any]) -> str:
         """What happened, and what to do; epochs are counted from 1, as `fit` does."""
         best_epoch = 0 if self.best_epoch is None else self.best_epoch + 1
-        known = [name for name in _TRAINING_ACCURACY if name in logs]
+        known = [name for name in TRAINING_ACCURACY if name in logs]
         training = (
             f", while training {known[0]} is {logs[known[0]]:.2%}" if known else ""
         )

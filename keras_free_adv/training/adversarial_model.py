@@ -15,6 +15,7 @@ from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_part, replayed_stream
 from keras_free_adv.training import reductions
+from keras_free_adv.training.chance_warner import ChanceWarner, chance_of
 from keras_free_adv.training.data_checks import (
     check_finite,
     check_fit_arguments,
@@ -261,7 +262,7 @@ class AdversarialModel(WrappedModel):
                 self._stream(source, bad),
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=self._with_own_callbacks(callbacks, source.count, bad),
+                callbacks=self._with_own_callbacks(callbacks, source, bad),
                 validation_data=validation_data,
                 shuffle=False,
                 initial_epoch=initial_epoch,
@@ -427,19 +428,37 @@ class AdversarialModel(WrappedModel):
             )
 
     def _with_own_callbacks(
-        self, callbacks: Any, count: int | None, bad: BadMinibatches
+        self, callbacks: Any, source: minibatches.Minibatches, bad: BadMinibatches
     ) -> Any:
+        count = source.count
         own: list[keras.callbacks.Callback] = [
             NotFiniteWarner(self._place, bad, self.replays, count)
         ]
         if count is not None:
             own.append(PassesLogger(self._place, count * self.replays))
+            own += self._chance_warner(source, count)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.callbacks[:0] = own
             for callback in own:
                 callback.set_model(self)
             return callbacks
         return own + (tree.flatten(callbacks) if callbacks else [])
+
+    def _chance_warner(
+        self, source: minibatches.Minibatches, count: int
+    ) -> list[ChanceWarner]:
+        """One, if the labels are of one class each."""
+        labels = source.sample[1]
+        # The sample of arrays is all of them.
+        are_all = len(tree.flatten(source.sample)[0]) > source.rows * (count - 1)
+        chance = chance_of(labels, self.model, are_all=are_all)
+        if chance is None:
+            return []
+        return [
+            ChanceWarner(
+                self._place, count * self.replays, source.rows / self.replays, chance
+            )
+        ]
 
     # The place in the data is saved with the model.
 
