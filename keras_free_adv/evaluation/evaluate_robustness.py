@@ -116,6 +116,8 @@ def evaluate_robustness(
     evaluation.progress.close()
     report = _report(stages, attacks, evaluation, settings)
     report.warnings += doubts_about(report, attacks, evaluation.probes)
+    # A part of an ensemble and the same attack on its own have the same caveat.
+    report.warnings = list(dict.fromkeys(report.warnings))
     for doubt in report.warnings:
         warn_user(doubt)
     return report
