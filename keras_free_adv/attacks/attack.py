@@ -1,7 +1,6 @@
 """What every attack shares: its arguments, its call, its compiled graphs."""
 
 import random
-import warnings
 from typing import Any
 
 import keras
@@ -22,6 +21,7 @@ from keras_free_adv.predictions import (
     check_predicts,
     predictions_of,
 )
+from keras_free_adv.user_warnings import warn_user
 
 
 class Attack(keras.layers.Layer):
@@ -210,7 +210,7 @@ class Attack(keras.layers.Layer):
             view.check_labels(labels)
         ids = ops.arange(ops.shape(images)[0], dtype="int32")
         for caveat in self.caveats(view):
-            warnings.warn(caveat, stacklevel=2)
+            warn_user(caveat)
         found = pixels
         if images.shape[0] != 0:
             found = self.attacked(model, view, pixels, labels, ids).images

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from keras_free_adv.callbacks.averaged_weights import AveragedWeights
 from keras_free_adv.callbacks.backups import Backup, Backups, thrown_away
 from keras_free_adv.callbacks.learned import fits_json, learned, plain, restore_learned
 from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv.user_warnings import warn_user
 
 # In the config of an adversarial model, what says nothing of its training.
 _OF_EVERY_MODEL = ("name", "trainable", "dtype", "model")
@@ -297,10 +297,9 @@ class BackupAndRestore(keras.callbacks.Callback):
         foreign = [name for name, values in entries.items() if not fits_json(values)]
         if foreign and not self._warned_of_history:
             self._warned_of_history = True
-            warnings.warn(
+            warn_user(
                 f"The logs {foreign} are no numbers: a backup cannot hold them, and "
-                "they will be missing from the history after a restart.",
-                stacklevel=2,
+                "they will be missing from the history after a restart."
             )
         return {n: values for n, values in entries.items() if n not in foreign}
 
@@ -324,12 +323,11 @@ class BackupAndRestore(keras.callbacks.Callback):
             return
         self._keep = True
         kept = f"the last good backup, in {str(self.backup_dir)!r}, is kept"
-        warnings.warn(
+        warn_user(
             f"{reason}: this state is not backed up, and "
             f"{kept if self._backups.latest else 'there is no good backup yet'}. Stop "
             "(keras.callbacks.TerminateOnNaN does); then mend the data, and run again "
-            "to go on from there, or start anew with a lower learning rate.",
-            stacklevel=3,
+            "to go on from there, or start anew with a lower learning rate."
         )
 
     @property
@@ -368,12 +366,11 @@ class BackupAndRestore(keras.callbacks.Callback):
             return  # a plain model begins its epoch anew
         its, mine = backup.metadata.get("steps"), (self.params or {}).get("steps")
         if None not in (its, mine) and its != mine:
-            warnings.warn(
+            warn_user(
                 f"The backup in {str(self.backup_dir)!r} is of a training of {its} "
                 f"updates an epoch, and this one makes {mine}: the place in the data "
                 "is counted in updates, so that other minibatches follow. Use the same "
-                "data and batch size, or remove the folder to start anew.",
-                stacklevel=3,
+                "data and batch size, or remove the folder to start anew."
             )
 
     def _of_another(self, reason: str) -> ValueError:

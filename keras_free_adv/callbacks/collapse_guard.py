@@ -18,20 +18,13 @@ from keras_free_adv.evaluation.evaluate_robustness import (
 from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from keras_free_adv.predictions import predictions_of
 from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv.training.chance_warner import TRAINING_ACCURACY
+from keras_free_adv.user_warnings import each_kind_once, warn_user
 
 LOGGED_AS = "val_guard_accuracy"
 
 # Accuracies are quotients of counts: 0.9 - 0.7 is a little more than 0.2 in floats.
 _ROUNDING = 1e-9
-
-# Under which names Keras logs the accuracy of a classifier.
-_TRAINING_ACCURACY = (
-    "accuracy",
-    "acc",
-    "sparse_categorical_accuracy",
-    "categorical_accuracy",
-    "binary_accuracy",
-)
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -119,6 +112,8 @@ class CollapseGuard(keras.callbacks.Callback):
         self.best_weights: list[np.ndarray] | None = None
         self.wait = 0
         self.collapsed_epoch: int | None = None
+        # The kinds of doubt that this `fit` was warned of.
+        self._warned: set[str] = set()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins anew, and refuses what would fail only after the first epoch."""
@@ -149,7 +144,7 @@ class CollapseGuard(keras.callbacks.Callback):
             if self.wait >= self.patience:
                 self.collapsed_epoch = epoch
                 self.model.stop_training = True
-                warnings.warn(self._message(epoch, now, logs or {}), stacklevel=2)
+                warn_user(self._message(epoch, now, logs or {}))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the weights of the best epoch back, after a collapse."""
@@ -221,7 +216,7 @@ class CollapseGuard(keras.callbacks.Callback):
                 "CollapseGuard must see the beginning of training. Pass it to `fit`, "
                 "or call its `on_train_begin` first."
             )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), each_kind_once(self._warned):
             # Right in a report, but not at each epoch of a monitor.
             warnings.filterwarnings("ignore", "Only .* evaluated", UserWarning)
             report = evaluate_robustness(self.model, self.data, attack, verbose=0)
@@ -235,7 +230,7 @@ class CollapseGuard(keras.callbacks.Callback):
     def _message(self, epoch: int, now: float, logs: dict[str, Any]) -> str:
         """What happened, and what to do; epochs are counted from 1, as `fit` does."""
         best_epoch = 0 if self.best_epoch is None else self.best_epoch + 1
-        known = [name for name in _TRAINING_ACCURACY if name in logs]
+        known = [name for name in TRAINING_ACCURACY if name in logs]
         training = (
             f", while training {known[0]} is {logs[known[0]]:.2%}" if known else ""
         )

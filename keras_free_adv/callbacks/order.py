@@ -1,11 +1,11 @@
 """The order of the callbacks in a list: who adds to the logs, and who reads them."""
 
-import warnings
 from collections.abc import Collection
 
 import keras
 
 from keras_free_adv import keras_internals
+from keras_free_adv.user_warnings import warn_user
 
 
 def warn_of_early_monitors(
@@ -25,9 +25,8 @@ def warn_of_early_monitors(
     for other in before:
         monitored = getattr(other, "monitor", None)
         if monitored in names:
-            warnings.warn(
+            warn_user(
                 f"{type(other).__name__} monitors {monitored!r}, but stands before "
                 f"{adds} in the list of callbacks and will not see it. Put {adds} "
-                "first.",
-                stacklevel=3,
+                "first."
             )

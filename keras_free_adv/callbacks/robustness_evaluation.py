@@ -15,6 +15,7 @@ from keras_free_adv.evaluation.evaluate_robustness import (
     checked_attacks,
     evaluate_robustness,
 )
+from keras_free_adv.user_warnings import each_kind_once
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -23,7 +24,8 @@ class RobustnessEvaluation(keras.callbacks.Callback):
 
     The entries are in `fit`'s logs and history, so that callbacks which come after
     this one in the list can monitor them. It works on any Keras classifier,
-    adversarially trained or not.
+    adversarially trained or not. What a report warns of is said once in a `fit`, not
+    again at each epoch.
 
     Args:
         data: (images, labels), or a dataset of such minibatches.
@@ -76,6 +78,8 @@ class RobustnessEvaluation(keras.callbacks.Callback):
         )
         # What the last evaluation of this `fit` found; a backup keeps it.
         self.last_accuracy: dict[str, float] = {}
+        # The kinds of doubt that this `fit` was warned of.
+        self._warned: set[str] = set()
 
     @property
     def names(self) -> list[str]:
@@ -85,6 +89,7 @@ class RobustnessEvaluation(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins anew; warns of callbacks that monitor an entry and come too early."""
         self.last_accuracy = {}
+        self._warned = set()
         if workers.many_workers(self.model.distribute_strategy):
             check_seeds(self.attacks, "Many workers need")
         order.warn_of_early_monitors(self, self.names)
@@ -94,7 +99,10 @@ class RobustnessEvaluation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluates, and adds the entries to `logs`."""
         if (epoch + 1) % self.every == 0:
-            report = evaluate_robustness(self.model, self.data, self.attacks, verbose=0)
+            with each_kind_once(self._warned):
+                report = evaluate_robustness(
+                    self.model, self.data, self.attacks, verbose=0
+                )
             self.last_accuracy = {
                 name: report.accuracy[attack.name]
                 for name, attack in zip(self.names, self.attacks, strict=True)

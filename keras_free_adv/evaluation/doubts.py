@@ -23,18 +23,32 @@ def doubts_about(
         One string a doubt, with its numbers, the attacks' names, what it means and
         what to do.
     """
+    blind = model_doubts.one_class_for_everything(report, attacks, probes)
+    # Of a model that names one class whatever it sees, a gradient that is zero and
+    # attacks that fail are no signs of a mask.
+    of_gradients: list[str] = []
+    of_attacks: list[str] = []
+    if not blind:
+        of_gradients = [
+            *model_doubts.saturated_loss(attacks, probes),
+            *model_doubts.no_gradient(attacks, probes),
+        ]
+        of_attacks = [
+            *attack_doubts.beaten_by_a_weaker_attack(report, attacks, probes),
+            *attack_doubts.beaten_inside_an_ensemble(report, attacks, probes),
+            *attack_doubts.more_effort_finds_less(report, attacks, probes),
+            *attack_doubts.something_left_standing(report, attacks, probes),
+        ]
     return [
         *setting_doubts.few_examples(report),
+        *setting_doubts.examples_of_one_class(report, attacks, probes),
         *setting_doubts.wrong_pixel_scale(attacks, probes),
         *setting_doubts.steps_that_miss_the_ball(attacks),
         *model_doubts.misread_outputs(attacks, probes),
-        *model_doubts.saturated_loss(attacks, probes),
-        *model_doubts.no_gradient(attacks, probes),
+        *blind,
+        *of_gradients,
         *model_doubts.random_outputs(attacks, probes),
         *model_doubts.outputs_that_depend_on_the_batch(probes),
-        *attack_doubts.beaten_by_a_weaker_attack(report, attacks, probes),
-        *attack_doubts.beaten_inside_an_ensemble(report, attacks, probes),
-        *attack_doubts.more_effort_finds_less(report, attacks, probes),
-        *attack_doubts.something_left_standing(report, attacks, probes),
+        *of_attacks,
         *attack_doubts.spread_over_labels(report, attacks),
     ]

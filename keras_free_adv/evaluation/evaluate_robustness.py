@@ -2,7 +2,6 @@
 
 import platform
 import time
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ from keras_free_adv.evaluation.replicas import Replicas
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
 from keras_free_adv.evaluation.survivors import Survivors, all_right, any_right
 from keras_free_adv.predictions import Predictions
+from keras_free_adv.user_warnings import warn_user
 
 
 def evaluate_robustness(
@@ -115,8 +115,10 @@ def evaluate_robustness(
     evaluation.progress.close()
     report = _report(stages, attacks, evaluation, settings)
     report.warnings += doubts_about(report, attacks, evaluation.probes)
+    # A part of an ensemble and the same attack on its own have the same caveat.
+    report.warnings = list(dict.fromkeys(report.warnings))
     for doubt in report.warnings:
-        warnings.warn(doubt, stacklevel=2)
+        warn_user(doubt)
     return report
 
 

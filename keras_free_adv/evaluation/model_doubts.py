@@ -1,15 +1,18 @@
-"""Doubts about the model: is there a gradient, and does it answer twice alike?"""
+"""Doubts about the model: does it tell classes apart, has it a gradient, and so on."""
 
 import keras
 
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.evaluation.probe import Probe, Probes
+from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
 from keras_free_adv.logits import LOGITS, PROBABILITIES, SIGMOID
 
 # What happens on a larger share of the images looked at, and on so many of them at
 # least, is no accident of a few.
 SHARE = 0.05
 LEAST = 3
+# One class for everything: if so many examples are of others, it is no accident.
+LEAST_OF_OTHERS = 10
 # Probabilities may leave [0, 1] by this much: half precision rounds.
 SLACK = 0.01
 
@@ -49,6 +52,32 @@ def _why_misread(probe: Probe) -> str | None:
             "attack cannot climb their logarithm. Pass from_logits=True."
         )
     return None
+
+
+def one_class_for_everything(
+    report: RobustnessReport, attacks: list[Attack], probes: Probes
+) -> list[str]:
+    """A model that has learned nothing but which class to name."""
+    probe = probes[attacks[0].name]  # natural accuracy is measured in its way
+    right = int(report.robust[NATURAL].sum())
+    if (
+        probe.only_predicted is None
+        or right != probe.labels_of_it
+        or report.examples - right < LEAST_OF_OTHERS
+        # Then this is why, and has its own doubt.
+        or _why_misread(probe)
+    ):
+        return []
+    return [
+        f"The model predicts class {probe.only_predicted} for everything: for all "
+        f"{probe.images} images that were looked at, and natural accuracy, "
+        f"{right / report.examples:.2%}, is the share of that class among the labels. "
+        "It does not tell classes apart, and accuracy under attack says nothing. "
+        "Training is most likely stuck at chance: lower the learning rate, warm it up "
+        "or epsilon (epsilon_warmup), or train with a smaller m (replays). If training "
+        "accuracy was above chance, see whether these images are on the scale that the "
+        "model was trained on."
+    ]
 
 
 def saturated_loss(attacks: list[Attack], probes: Probes) -> list[str]:

@@ -51,9 +51,13 @@ class Probe:
         highest_pixel: the same.
         most_frequent: the share of the most frequent class, or set of labels, among
             all labels.
+        label_classes: how many different classes, or sets of labels, are among all
+            labels.
         images: number of images looked at. The rest are counts of them.
         predicted_classes: how many different classes, or sets of labels, the model
             predicts for them.
+        only_predicted: the class it predicts for every one of them, or None.
+        labels_of_it: how many of all labels are of that class.
         lowest_output: of the model, probability or logit.
         highest_output: the same.
         shares: whether the outputs, as they are, could be probabilities.
@@ -73,9 +77,12 @@ class Probe:
     highest_pixel: float
     most_frequent: float
     images: int
+    label_classes: int = 2
     ignored: str | None = None
     largest_is_class: bool = True
     predicted_classes: int = 0
+    only_predicted: int | None = None
+    labels_of_it: int = 0
     lowest_output: float = float("nan")
     highest_output: float = float("nan")
     shares: bool = False
@@ -126,6 +133,7 @@ def probe(
         "lowest_pixel": float(images.min()),
         "highest_pixel": float(images.max()),
         "most_frequent": float(counts.max() / counts.sum()),
+        "label_classes": len(counts),
         "images": len(images),
     }
     found: dict[str, Any] = {}
@@ -135,14 +143,15 @@ def probe(
         logits, outputs = forward(images)
         truth = truths[: len(images)]
         found.update(_of_outputs(view, logits, outputs))
-        found.update(_of_repeats(model, view, images, forward))
+        if not view.several_labels:
+            found.update(_of_one_class(logits, truths))
+        found.update(_of_repeats(model, view, images, graphs))
         # An image that comes out as NaN is no class, as for the attacks.
         right = all_right(~np.asarray(view.losses.are_wrong(truth, logits)))
         certain = found["shares"] & _are_certain(view, truth, outputs)
-        saturated, flat = saturated_and_flat(
-            model, view, images[right], truth[right], logits[right], graphs
-        )
-        saturated |= certain[right]
+        # All of the images: a model may take minibatches of one size only.
+        saturated, flat = saturated_and_flat(model, view, images, truth, logits, graphs)
+        saturated, flat = (saturated | certain) & right, flat & right
         found["correct"] = int(right.sum())
         found["saturated"] = int(saturated.sum())
         found["without_gradient"] = int((flat & ~saturated).sum())
@@ -162,16 +171,27 @@ def _of_outputs(
     }
 
 
+def _of_one_class(logits: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
+    """The class that every image is given, if it is one, and how many labels are."""
+    predicted = np.unique(logits.argmax(-1))
+    # Of NaN, argmax makes class 0.
+    if len(predicted) > 1 or not np.isfinite(logits).all():
+        return {}
+    only = int(predicted[0])
+    return {"only_predicted": only, "labels_of_it": int((classes == only).sum())}
+
+
 def _of_repeats(
-    model: keras.Model, view: Predictions, images: np.ndarray, forward: Forward
+    model: keras.Model, view: Predictions, images: np.ndarray, graphs: ModelCache
 ) -> dict[str, int]:
     """What the same images show again, and in another batch."""
     # Of a softmax that is looked through, its input is compared; elsewhere the
     # outputs as they are, since the logarithm of a small probability is all rounding.
     column = int(view.source in (LOGITS, PROBABILITIES))
+    forward = _forward(model, view, images, graphs)
     first, *others = (forward(images)[column] for _ in range(PASSES))
     half = np.arange(len(images))[::-2]
-    elsewhere = forward(images[half])[column]
+    elsewhere = _in_another_batch(model, view, images, half, graphs)[column]
     random = [_differ(model, first, other) for other in others]
     return {
         "random": int(np.logical_or.reduce(random).sum()),
@@ -180,21 +200,48 @@ def _of_repeats(
     }
 
 
+def _in_another_batch(
+    model: keras.Model,
+    view: Predictions,
+    images: np.ndarray,
+    half: np.ndarray,
+    graphs: ModelCache,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and outputs of the images numbered `half`, in a batch of them alone."""
+    try:
+        # Where a model takes minibatches of one size only, a graph of another size
+        # mostly cannot be made. An operation that fails when it runs would have
+        # TensorFlow write to the user's console ("Local rendezvous is aborting").
+        return _forward(model, view, images, graphs, rows=len(half))(images[half])
+    except (ValueError, TypeError, tf.errors.OpError):
+        forward = _forward(model, view, images, graphs)
+        repeated = np.resize(half, len(images))
+        logits, outputs = forward(images[repeated])
+        return logits[: len(half)], outputs[: len(half)]
+
+
 def _forward(
-    model: keras.Model, view: Predictions, images: np.ndarray, graphs: ModelCache
+    model: keras.Model,
+    view: Predictions,
+    images: np.ndarray,
+    graphs: ModelCache,
+    rows: int | None = None,
 ) -> Forward:
-    """Maps images `[B, ...]` to logits `[B, C]` and outputs `[B, units]`."""
+    """Maps images `[rows, ...]` to logits `[rows, C]` and outputs `[rows, units]`.
+
+    `rows` is the only batch size that it takes; None for any.
+    """
     model_of: Callable[[], Any] = weakref.ref(model)
 
     def both(images: Any) -> tuple[Any, Any]:
         outputs = call_in_inference_mode(model_of(), images)
         return view(outputs), ops.cast(outputs, "float32")
 
-    spec = tf.TensorSpec((None,) + images.shape[1:], tf.float32)
+    spec = tf.TensorSpec((rows,) + images.shape[1:], tf.float32)
     # A graph that is called as such is no retracing to warn of.
     graph = graphs.get(
         model,
-        (view, images.shape[1:]),
+        (view, rows, images.shape[1:]),
         lambda: tf.function(
             both, input_signature=[spec], autograph=False
         ).get_concrete_function(),

@@ -1,7 +1,6 @@
 """What an evaluation found, as numbers, a table, Markdown and JSON."""
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from keras_free_adv.evaluation.intervals import (
 )
 from keras_free_adv.evaluation.published_figures import SOURCE
 from keras_free_adv.predictions import CLASS
+from keras_free_adv.user_warnings import warn_user
 
 SCHEMA_VERSION = 2
 NATURAL = "natural"
@@ -114,11 +114,10 @@ class RobustnessReport:
         one, two = self._paired(other, name)
         found, low, high = paired_difference(one, two)
         if low <= 0 <= high:
-            warnings.warn(
+            warn_user(
                 f"{name}: a difference of {found:+.2%} (95% interval {low:+.2%} to "
                 f"{high:+.2%}) on {self.examples} examples is too small to claim. "
-                "Evaluate more examples.",
-                stacklevel=2,
+                "Evaluate more examples."
             )
         return found, low, high
 

@@ -6,6 +6,8 @@ from keras_free_adv.evaluation.robustness_report import RobustnessReport
 
 # An accuracy that is known less well than this is said to be.
 WIDEST_HALF_INTERVAL = 0.05
+# So many labels that are all the same are no accident of a few.
+LEAST_OF_ONE_CLASS = 10
 # Pixels that use a smaller share of `value_range` are on another scale.
 SLIVER = 0.02
 # As a share of the width of `value_range`.
@@ -24,6 +26,23 @@ def few_examples(report: RobustnessReport) -> list[str]:
         f"Only {report.examples} examples were evaluated: {name} is known to "
         f"+-{100 * half[name]:.0f} percentage points, and smaller differences cannot "
         "be claimed. 1,000 examples give about +-3, 10,000 +-1."
+    ]
+
+
+def examples_of_one_class(
+    report: RobustnessReport, attacks: list[Attack], probes: Probes
+) -> list[str]:
+    """Labels that are all the same, as in the first minibatch of an ordered folder."""
+    probe = probes[attacks[0].name]  # the labels are the same in all
+    if probe.label_classes > 1 or report.examples < LEAST_OF_ONE_CLASS:
+        return []
+    return [
+        f"All {report.examples} examples are of one class, and the model tells several "
+        "apart: these are accuracies of that class, not of the model. The data are "
+        "probably ordered by class, as an image folder is. Shuffle before taking a "
+        "part: dataset.shuffle(examples, seed=0) before batch and take, "
+        "shuffle=True with a seed in image_dataset_from_directory, or a permutation "
+        "of the arrays."
     ]
 
 

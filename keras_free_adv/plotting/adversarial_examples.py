@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.evaluation.input_gradients import input_gradients
+from keras_free_adv.evaluation.model_doubts import climbs_cross_entropy
 from keras_free_adv.plotting import checks
 from keras_free_adv.plotting.readings import Reading, mark, truth_in_words
 from keras_free_adv.plotting.style import (
@@ -19,6 +21,7 @@ from keras_free_adv.plotting.style import (
     show_image,
     to_unit_range,
 )
+from keras_free_adv.predictions import Predictions
 
 
 def plot_adversarial_examples(
@@ -33,10 +36,13 @@ def plot_adversarial_examples(
 
     The first row holds the clean images. For each model follow the perturbation,
     enlarged to the full gray scale (the factor is written beside it), and the
-    adversarial image. Above the perturbation stands what the model makes of the clean
-    image, above the adversarial image what it makes of that, each with its
-    probability. Where the attack reached its aim (another class than the label; the
-    label, if the attack is targeted), a cross and a thick frame say so.
+    adversarial image. Where nothing was added, the perturbation says so: "no gradient"
+    if that of the attack's loss is exactly zero (as the cross-entropy's of a model
+    that is very sure is in float32), else "no change". Above the perturbation stands
+    what the model makes of the clean image, above the adversarial image what it makes
+    of that, each with its probability. Where the attack reached its aim (another class
+    than the label; the label, if the attack is targeted), a cross and a thick frame
+    say so.
 
     Args:
         model: a classifier, or a dict of name to classifier, drawn below each other.
@@ -91,7 +97,11 @@ def plot_adversarial_examples(
     for number, (title, network) in enumerate(models.items()):
         adversarial = np.asarray(attack(images, labels, model=network))
         above, below = axes[1 + 2 * number], axes[2 + 2 * number]
-        _show_perturbations(above, adversarial - images, attack)
+        perturbations = adversarial - images
+        _show_perturbations(above, perturbations, attack)
+        _say_where_nothing_was_added(
+            above, perturbations, network, views[title], attack, images, given
+        )
         _show_results(below, adversarial, attack)
         below[0].set_ylabel(
             fitted(f"{title or 'the model'} sees", 1.4),
@@ -120,6 +130,56 @@ def _show_perturbations(
     axes[0].set_ylabel(
         f"perturbation\n× {factor:.3g}\n(ε = {attack.epsilon:.3g})", fontsize=TEXT
     )
+
+
+def _say_where_nothing_was_added(
+    axes: Sequence[Axes],
+    perturbations: np.ndarray,
+    network: keras.Model,
+    view: Predictions,
+    attack: Attack,
+    images: np.ndarray,
+    truth: np.ndarray,
+) -> None:
+    """A grey square could be taken for a small perturbation."""
+    unchanged = np.flatnonzero(~perturbations.any(axis=(1, 2, 3)))
+    if not len(unchanged):
+        return
+    flat = _without_gradient(network, view, attack, images[unchanged], truth[unchanged])
+    for number, why in zip(unchanged, flat, strict=True):
+        axes[int(number)].text(
+            0.5,
+            0.5,
+            "no\ngradient" if why else "no\nchange",
+            transform=axes[int(number)].transAxes,
+            ha="center",
+            va="center",
+            fontsize=TEXT,
+        )
+
+
+def _without_gradient(
+    network: keras.Model,
+    view: Predictions,
+    attack: Attack,
+    images: np.ndarray,
+    truth: np.ndarray,
+) -> np.ndarray:
+    """Whether an attack that follows its loss's input gradient has none, `[B]`."""
+    seeing = [part for part in attack.parts() if part.white_box]
+    if not seeing:
+        return np.zeros(len(images), bool)
+    alone = all(climbs_cross_entropy(part) for part in seeing)
+    gradients = input_gradients(
+        network,
+        view,
+        view.losses.cross_entropy if alone else view.losses.margin,
+        images,
+        truth,
+        attack.graphs,
+    )
+    usable = np.isfinite(gradients).all((1, 2, 3)) & gradients.any((1, 2, 3))
+    return ~usable
 
 
 def _show_results(axes: Sequence[Axes], images: np.ndarray, attack: Attack) -> None:

@@ -1,7 +1,6 @@
 """What every adversarially trained model shares: its stream, its place, its `fit`."""
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_part, replayed_stream
 from keras_free_adv.training import reductions
+from keras_free_adv.training.chance_warner import ChanceWarner, chance_of
 from keras_free_adv.training.data_checks import (
     check_finite,
     check_fit_arguments,
@@ -36,6 +36,7 @@ from keras_free_adv.training.replica_statistics import (
 )
 from keras_free_adv.training.shared_overflow import shared_overflow
 from keras_free_adv.training.wrapped_model import WrappedModel
+from keras_free_adv.user_warnings import warn_user
 from keras_free_adv.workers import explaining_loss_of_a_worker, logs_of_workers
 
 
@@ -180,9 +181,7 @@ class AdversarialModel(WrappedModel):
         """One step of the compiled optimizer; of a frozen model, as Keras: none."""
         self._place.number.advance()
         if not weights:
-            warnings.warn(
-                "The model does not have any trainable weights.", stacklevel=3
-            )
+            warn_user("The model does not have any trainable weights.")
             return
         gradients = shared_overflow(gradients, self.optimizer)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
@@ -291,7 +290,7 @@ class AdversarialModel(WrappedModel):
                 self._stream(source, bad),
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=self._with_own_callbacks(callbacks, source.count, bad),
+                callbacks=self._with_own_callbacks(callbacks, source, bad),
                 validation_data=validation_data,
                 shuffle=False,
                 initial_epoch=initial_epoch,
@@ -495,28 +494,45 @@ class AdversarialModel(WrappedModel):
         if updates < count * self.replays:
             self._warned_of_few_passes = True
             seen = updates / self.replays
-            warnings.warn(
+            warn_user(
                 f"This run ends after {updates} updates, {seen:g} minibatches of the "
                 f"{count} in the data: with replays={self.replays} it sees "
                 f"{seen / count:.0%} of them. Train for at least "
-                f"{self.replays} epochs, or lower `replays`.",
-                stacklevel=3,
+                f"{self.replays} epochs, or lower `replays`."
             )
 
     def _with_own_callbacks(
-        self, callbacks: Any, count: int | None, bad: BadMinibatches
+        self, callbacks: Any, source: minibatches.Minibatches, bad: BadMinibatches
     ) -> Any:
+        count = source.count
         own: list[keras.callbacks.Callback] = [
             NotFiniteWarner(self._place, bad, self.replays, count)
         ]
         if count is not None:
             own.append(PassesLogger(self._place, count * self.replays))
+            own += self._chance_warner(source, count)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.callbacks[:0] = own
             for callback in own:
                 callback.set_model(self)
             return callbacks
         return own + (tree.flatten(callbacks) if callbacks else [])
+
+    def _chance_warner(
+        self, source: minibatches.Minibatches, count: int
+    ) -> list[ChanceWarner]:
+        """One, if the labels are of one class each."""
+        labels = source.sample[1]
+        # The sample of arrays is all of them.
+        are_all = len(tree.flatten(source.sample)[0]) > source.rows * (count - 1)
+        chance = chance_of(labels, self.model, are_all=are_all)
+        if chance is None:
+            return []
+        return [
+            ChanceWarner(
+                self._place, count * self.replays, source.rows / self.replays, chance
+            )
+        ]
 
     # The place in the data is saved with the model.
 

@@ -1,6 +1,5 @@
 """What a user's training data must be, checked before the first update."""
 
-import warnings
 from typing import Any
 
 import keras
@@ -9,6 +8,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_free_adv import validation
+from keras_free_adv.user_warnings import warn_user
 
 SPARSE = "sparse_categorical_crossentropy"
 ONE_HOT = "categorical_crossentropy"
@@ -78,12 +78,11 @@ def check_images(images: Any, value_range: tuple[float, float], model: Any) -> N
     validation.pixels_in_range("x", images, value_range)
     low, high = value_range
     if images.size and high - low >= 100 and images.max() <= low + 1.5:
-        warnings.warn(
+        warn_user(
             f"The images reach from {images.min():g} to {images.max():g}, but "
             f"`value_range` is ({low:g}, {high:g}): epsilon on that scale would hide "
             "them. If they are scaled to [0, 1], pass value_range=(0, 1) and "
-            "epsilon=8 / 255.",
-            stacklevel=4,
+            "epsilon=8 / 255."
         )
     expected = _static_shape(getattr(model, "inputs", None))
     if expected is not None and not _fits(images.shape, expected):

@@ -2,9 +2,10 @@
 
 import contextlib
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
+
+from keras_free_adv.user_warnings import warn_user
 
 
 @contextlib.contextmanager
@@ -38,13 +39,12 @@ def _divisor(steps_per_epoch: int, steps_per_execution: int) -> int:
         for d in range(1, min(steps_per_execution, steps_per_epoch) + 1)
         if steps_per_epoch % d == 0
     )
-    warnings.warn(
+    warn_user(
         f"steps_per_execution={steps_per_execution} does not divide the "
         f"{steps_per_epoch} steps of an epoch, and an execution would overrun it: "
         f"using {largest}. Choose steps_per_epoch as a multiple of "
         f"{steps_per_execution} for the full speed "
         f"({math.ceil(steps_per_epoch / steps_per_execution) * steps_per_execution}, "
-        "say).",
-        stacklevel=3,
+        "say)."
     )
     return largest

@@ -1,13 +1,13 @@
 """Warnings of a minibatch, or of a loss, that is not finite."""
 
 import math
-import warnings
 from typing import Any
 
 import keras
 
 from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.training.place import Place
+from keras_free_adv.user_warnings import warn_user
 
 
 class NotFiniteWarner(keras.callbacks.Callback):
@@ -51,11 +51,11 @@ class NotFiniteWarner(keras.callbacks.Callback):
         for number, what in self._bad.up_to(end // self._replays):
             if self._within_pass(number) not in self._warned:
                 self._warned.add(self._within_pass(number))
-                warnings.warn(self._message_of_data(number, what), stacklevel=2)
+                warn_user(self._message_of_data(number, what))
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss) and not self._warned:
             self._warned.add(-1)
-            warnings.warn(self._message_of_loss(loss, begin, end), stacklevel=2)
+            warn_user(self._message_of_loss(loss, begin, end))
 
     def _within_pass(self, number: int) -> int:
         return number if self._count is None else number % self._count

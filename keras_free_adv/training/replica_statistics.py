@@ -1,11 +1,11 @@
 """Batch norm whose statistics would differ between the devices of a strategy."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
+from keras_free_adv.user_warnings import warn_user
 from keras_free_adv.zoo.fused_batch_normalization import FusedBatchNormalization
 
 
@@ -24,11 +24,10 @@ def warn_of_statistics_that_drift(model: keras.Model) -> None:
     ]
     if drifting:
         others = f" and {len(drifting) - 1} more" if len(drifting) > 1 else ""
-        warnings.warn(
+        warn_user(
             f"BatchNormalization {drifting[0]!r}{others} keeps statistics of its own "
             "on each device, of which only the first one's are saved. Make it with "
-            "synchronized=True, or the model by keras_free_adv.zoo.fused(model).",
-            stacklevel=4,
+            "synchronized=True, or the model by keras_free_adv.zoo.fused(model)."
         )
 
 

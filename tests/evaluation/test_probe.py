@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -285,17 +289,75 @@ def test_what_counts_as_rounding(policy, step, counted):
     assert (seen.moved, seen.changed_by_batch) == (4, counted)
 
 
-def test_a_model_that_fails_when_it_is_looked_at_ends_nothing():
-    def only_twelve(x):
-        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(x)[0], 12)]):
+def of_size(size):
+    """A network of minibatches of one size only."""
+
+    def check(x):
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(x)[0], size)]):
             return tf.identity(x)
 
+    return behind(Call(check))
+
+
+def test_a_model_that_fails_when_it_is_looked_at_ends_nothing():
     images, _ = small_images(12)
     labels = np.arange(12) % 3
-    network = behind(Call(only_twelve))
-    seen = probe(network, Predictions("logits", 3), images, labels)
+    seen = probe(of_size(13), Predictions("logits", 3), images, labels)
     assert (seen.images, seen.most_frequent) == (12, 1 / 3)
     assert (seen.moved, seen.correct) == (0, 0)
+
+
+def reshaping(size):
+    """The same, by what users write."""
+    flat = Call(lambda x: tf.reshape(x, (size, 36)))
+    return keras.Sequential([keras.Input((6, 6, 1)), flat, keras.layers.Dense(3)])
+
+
+@pytest.mark.parametrize("make", [of_size, reshaping])
+def test_a_model_of_one_batch_size_is_looked_at(make):
+    images, _ = small_images(12)
+    network = make(12)
+    labels = network(images).numpy().argmax(-1)
+    labels[:4] = (labels[:4] + 1) % 3
+    seen = probe(network, Predictions("logits", 3), images, labels)
+    assert (seen.moved, seen.changed_by_batch, seen.correct) == (6, 0, 8)
+
+
+def test_no_operation_fails_where_a_graph_shows_the_batch_size():
+    """TensorFlow would write of it to the user's console, whatever is caught."""
+    program = """
+import numpy as np
+from keras_free_adv.evaluation.probe import probe
+from keras_free_adv.predictions import Predictions
+from tests.evaluation.test_probe import reshaping
+images = np.random.rand(12, 6, 6, 1).astype("float32")
+seen = probe(reshaping(12), Predictions("logits", 3), images, np.arange(12) % 3)
+assert seen.moved == 6
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "oneDNN" in ended.stderr or "I0000" in ended.stderr  # it does write
+    assert "rendezvous" not in ended.stderr
+
+
+def test_the_only_class_and_its_labels():
+    images, _ = small_images(30)
+    network = small_network()
+    network.layers[-1].set_weights([np.zeros((64, 3)), np.array([0.0, 0.2, 0.1])])
+    labels = np.array([0] * 10 + [1] * 5 + [2] * 15)
+    seen = look(network, images[:20], labels)  # ten more than were looked at
+    assert (seen.predicted_classes, seen.only_predicted, seen.labels_of_it) == (1, 1, 5)
+    assert seen.label_classes == 3
+    assert look(network, images, np.full(30, 2)).label_classes == 1
+    # NaN is no class.
+    network.layers[-1].set_weights([np.zeros((64, 3)), np.full(3, np.nan)])
+    assert look(network, images, labels).only_predicted is None
+    assert look(small_network(), images, labels).only_predicted is None
 
 
 def test_a_look_changes_no_variable():

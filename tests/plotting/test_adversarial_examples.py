@@ -3,10 +3,15 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra `plot`")
 
-from keras_free_adv import PGDAttack
+from keras_free_adv import FABAttack, PGDAttack, SquareAttack
 from keras_free_adv.plotting import plot_adversarial_examples
 from tests.conftest import small_images, small_network
-from tests.plotting.models import check_looks
+from tests.plotting.models import (
+    check_looks,
+    linear_data,
+    linear_network,
+    linear_weights,
+)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -67,6 +72,29 @@ def test_a_targeted_attack_reaches_the_label_or_not(tmp_path, epsilon):
         title = figure.axes[6 + column].get_title()
         # A cross, as for any attack that reaches its aim.
         assert title.startswith(f"✗ {name},\n") == bool(reached[column])
+    check_looks(figure, tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize(
+    ("scale", "attack", "said"),
+    [
+        # Margins of thousands: the cross-entropy is exactly 0 in float32.
+        (1e5, PGDAttack(1e-6, seed=0), "no\ngradient"),
+        (1e5, PGDAttack(1e-6, random_start=False), "no\ngradient"),
+        (1e5, PGDAttack(1e-6, loss="cw_margin", seed=0), None),
+        # No boundary in reach: these return the image, whatever its gradient.
+        (1.0, FABAttack(1e-6, steps=2, seed=0), "no\nchange"),
+        (0.0, SquareAttack(0.1, queries=2, seed=0), "no\nchange"),
+        (1.0, PGDAttack(0.1, seed=0), None),
+    ],
+)
+def test_where_nothing_was_added_the_reason_is_said(tmp_path, scale, attack, said):
+    images, labels = linear_data(3)
+    network = linear_network(scale * linear_weights())
+    labels = network(images).numpy().argmax(-1)
+    figure = plot_adversarial_examples(network, images, labels, attack)
+    for axis in figure.axes[3:6]:
+        assert [text.get_text() for text in axis.texts] == ([said] if said else [])
     check_looks(figure, tmp_path / "figure.png")
 
 
