@@ -101,6 +101,31 @@ class BuiltFromOneReplica(keras.Model):
         super()._maybe_symbolic_build(data_batch=data_batch)
 
 
+def nodes_between(inputs: list[Any], outputs: list[Any]) -> list[Any]:
+    """The calls that lead from symbolic inputs to outputs, in their order.
+
+    Each has `operation`, `input_tensors` and `outputs`. Relied on: a `keras.Function`
+    keeps its nodes by depth, the outputs' at depth 0.
+    """
+    by_depth = keras.Function(inputs, outputs)._nodes_by_depth
+    return [
+        node
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+        if node.input_tensors
+    ]
+
+
+def call_again(node: Any, value: Any) -> Any:
+    """Repeats a call of one tensor, on another one.
+
+    Relied on: `fill_in`, with which a `keras.Function` gives a node its arguments.
+    """
+    (tensor,) = node.input_tensors
+    args, kwargs = node.arguments.fill_in({id(tensor): value})
+    return node.operation(*args, **kwargs)
+
+
 def save_as(layer: type, name: str) -> None:
     """Makes Keras save objects of `layer` as those of its public class `name`.
 

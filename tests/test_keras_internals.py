@@ -129,3 +129,15 @@ def test_deterministic_ops_are_seen():
         assert keras_internals.deterministic_ops() is True
         """
     said_by(program)
+
+
+def test_the_calls_of_a_graph_come_in_their_order_and_can_be_repeated():
+    inputs = keras.Input((2,))
+    outputs = keras.layers.Rescaling(3.0)(inputs + 1.0)
+    added, rescaled = keras_internals.nodes_between([inputs], [outputs])
+    assert added.input_tensors[0] is inputs
+    assert rescaled.input_tensors[0] is added.outputs[0]
+    assert isinstance(rescaled.operation, keras.layers.Rescaling)
+    assert rescaled.outputs[0] is outputs
+    again = keras_internals.call_again(added, np.float32([[1.0, 2.0]]))
+    np.testing.assert_array_equal(again, [[2.0, 3.0]])

@@ -10,7 +10,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_free_adv import geometry, keras_internals, validation, workers
+from keras_free_adv import (
+    geometry,
+    input_mask,
+    keras_internals,
+    validation,
+    workers,
+)
 from keras_free_adv.data import minibatches, shares
 from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.live_dataset import LiveDataset
@@ -104,7 +110,7 @@ class AdversarialModel(WrappedModel):
             "step_size": self.step_size,
             "norm": self.norm,
             "value_range": self.value_range,
-            "perturb": self.perturb,
+            "perturb": self._input.lasting_name,
             "epsilon_warmup": self.epsilon_warmup,
         }
 
@@ -117,6 +123,10 @@ class AdversarialModel(WrappedModel):
     def _with_images(self, x: Any, images: Any) -> Any:
         """`x`, its perturbed input replaced by `images`."""
         return self._input.put(x, images)
+
+    def _visible(self, images: Any) -> Any:
+        """Which pixels of the clean images the model does not mask; None for all."""
+        return input_mask.visible_pixels(self.model, images, self._input.number)
 
     @property
     def _replicas(self) -> int:

@@ -7,7 +7,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_free_adv import geometry, losses, random_numbers, validation
+from keras_free_adv import (
+    geometry,
+    input_mask,
+    losses,
+    random_numbers,
+    validation,
+)
 from keras_free_adv.data import shares
 from keras_free_adv.logits import LogitView, logit_view
 from keras_free_adv.training.crafting_model import CraftingModel
@@ -126,6 +132,7 @@ class TRADESModel(CraftingModel):
         noise = random_numbers.normal(
             self._keys_of_update(), ops.shape(images), images.dtype
         )
+        noise = input_mask.zero_where_masked(noise, self._visible(images))
         return geometry.keep_inside(
             images + _START * (high - low) * noise,
             images,
