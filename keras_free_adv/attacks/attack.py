@@ -13,6 +13,7 @@ from keras_free_adv import geometry, validation
 from keras_free_adv.attacks.compiled_attack import CompiledAttack
 from keras_free_adv.attacks.outcome import Outcome, more_damaging
 from keras_free_adv.attacks.target import Target
+from keras_free_adv.dense_data import require_dense, require_one_array
 from keras_free_adv.labels import check_classes
 from keras_free_adv.logits import LogitView, check_from_logits, logit_view
 from keras_free_adv.model_cache import ModelCache
@@ -176,6 +177,9 @@ class Attack(keras.layers.Layer):
         self, images: Any, labels: Any = None, *, model: keras.Model | None = None
     ) -> Any:
         """Returns adversarial images; see the class."""
+        require_dense("images", images)
+        require_one_array("images", images)
+        require_dense("labels", labels)
         images = validation.array_or_tensor("images", images)
         if labels is not None:
             labels = validation.array_or_tensor("labels", labels)

@@ -9,7 +9,9 @@ from keras import ops
 
 from keras_free_adv import geometry, input_mask
 from keras_free_adv.data import shares
+from keras_free_adv.data.minibatches import Minibatches
 from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv.training.image_sizes import of_one_size
 from keras_free_adv.training.perturbation import Perturbation
 
 
@@ -116,6 +118,9 @@ class FreeAdversarialModel(AdversarialModel):
         delta = geometry.ascend(delta, g_delta, **ball)
         self._perturbation.write(delta, count)
         return self._logs(data, y_pred, loss)
+
+    def _checked(self, source: Minibatches) -> Minibatches:
+        return of_one_size(source, self._input.of)
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         shape = np.shape(self._input.of(sample[0]))[1:]
