@@ -17,10 +17,15 @@ import tensorflow as tf
 from keras import tree
 
 from keras_free_adv import random_numbers
-from keras_free_adv.data.first_array import first_array
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.passes import endless_passes
 from keras_free_adv.data.read_ahead import read_ahead
+from keras_free_adv.data.structures import (
+    first_array,
+    present,
+    spec_of,
+    with_leaves,
+)
 from keras_free_adv.dense_data import require_dense
 
 # stream(seed, first): an endless dataset from minibatch number `first` on; both are
@@ -227,7 +232,7 @@ def from_dataset(dataset: tf.data.Dataset, live: LiveDataset) -> Minibatches:
     one process, where the last `fit` on the same dataset object stopped; for another
     process see `LiveDataset`.
     """
-    spec = dataset.element_spec
+    spec = spec_of(dataset)
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         raise ValueError(
             "Argument `x`, a dataset, must yield (images, labels) or (images, labels, "
@@ -278,17 +283,13 @@ def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibat
     sample, second = first_two[0], first_two[-1]
     rows = max(len(first_array(each)) for each in first_two)
     # What an item leaves out (None) does not go through the generator.
-    signature = tuple(map(_common_spec, _present(sample), _present(second)))
+    signature = tuple(map(_common_spec, present(sample), present(second)))
 
     def arrays(seed: Any, first: Any) -> Iterator[tuple[Any, ...]]:
         for item in items(seed, first):
-            leaves = _present(item)
+            leaves = tuple(present(item))
             _check_shapes(leaves, signature)
             yield leaves
-
-    def whole(*leaves: Any) -> Any:
-        left = iter(leaves)
-        return tree.map_structure(lambda a: None if a is None else next(left), sample)
 
     def items(seed: Any, first: Any) -> Iterator[tuple[Any, ...]]:
         first = int(first)
@@ -309,13 +310,9 @@ def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibat
     def stream(seed: Any, first: Any) -> tf.data.Dataset:
         return tf.data.Dataset.from_generator(
             arrays, args=(seed, first), output_signature=signature
-        ).map(whole)
+        ).map(lambda *leaves: with_leaves(sample, leaves))
 
     return Minibatches(count, rows, stream, sample, second=second)
-
-
-def _present(item: Any) -> tuple[Any, ...]:
-    return tuple(leaf for leaf in tree.flatten(item) if leaf is not None)
 
 
 def _common_spec(one: np.ndarray, other: np.ndarray) -> tf.TensorSpec:

@@ -8,11 +8,11 @@ import tensorflow as tf
 from keras import tree
 
 from keras_free_adv.data.bad_minibatches import BadMinibatches
-from keras_free_adv.data.first_array import first_array
 from keras_free_adv.data.minibatches import Minibatches
 from keras_free_adv.data.passes import sharded_by_data
 from keras_free_adv.data.replay import replay
 from keras_free_adv.data.shares import Part, Share, filled_up
+from keras_free_adv.data.structures import first_array
 
 
 def replayed_stream(

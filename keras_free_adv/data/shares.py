@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from keras_free_adv.data.first_array import first_array
+from keras_free_adv.data.structures import first_array
 
 
 class Share(NamedTuple):

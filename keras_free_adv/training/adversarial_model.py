@@ -19,9 +19,9 @@ from keras_free_adv import (
 )
 from keras_free_adv.data import minibatches, shares
 from keras_free_adv.data.bad_minibatches import BadMinibatches
-from keras_free_adv.data.first_array import first_array
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_part, replayed_stream
+from keras_free_adv.data.structures import first_array
 from keras_free_adv.dense_data import require_dense, require_one_array
 from keras_free_adv.training import reductions
 from keras_free_adv.training.data_checks import (
