@@ -34,7 +34,8 @@ def visible_pixels(model: keras.Model, images: Any, number: int = 0) -> Any:
     """Which pixels the model does not mask.
 
     Args:
-        model: the model; one without a graph (subclassed) is taken to mask nothing.
+        model: the model. Of one without a graph (subclassed) it is known where a
+            Masking layer is called on the images as they come.
         images: clean images, `[B, ...]`.
         number: of the images among the model's inputs.
 
@@ -42,11 +43,7 @@ def visible_pixels(model: keras.Model, images: Any, number: int = 0) -> Any:
         Bool, `[B, ...]`, true where no layer masks the images, in nested models too;
         or None if the model masks none.
     """
-    inputs = getattr(model, "inputs", None)
-    outputs = getattr(model, "outputs", None)
-    if not inputs or not outputs:
-        return None
-    masks, _ = _masks_on_the_way(inputs, outputs, number, images)
+    masks, _ = _masks_of(model, images, number)
     visible = None
     for mask, values in masks:
         # A mask is of time steps; each hides all the features of one.
@@ -90,26 +87,44 @@ def _masks_on_the_way(
         if len(values) != 1 or values[0] is None:
             continue
         operation = node.operation
-        if isinstance(operation, keras.Model):
-            found, after = _masks_of_nested(operation, values[0])
+        mask = _mask_of(operation, values[0])
+        after = None
+        if mask is not None:
+            masks.append((mask, values[0]))
+        elif _is_pixelwise(operation):
+            after = keras_internals.call_again(node, values[0])
+        elif isinstance(operation, layers.Layer):
+            found, after = _masks_of(operation, values[0])
             masks += found
-        else:
-            mask, after = _mask_of(operation, values[0]), None
-            if mask is not None:
-                masks.append((mask, values[0]))
-            else:
-                after = _applied(node, values[0])
         if after is not None:
             reached[id(node.outputs[0])] = after
     return masks, reached.get(id(outputs[0]))
 
 
-def _masks_of_nested(model: keras.Model, values: Any) -> tuple[list[Any], Any]:
+def _masks_of(
+    model: layers.Layer, images: Any, number: int = 0
+) -> tuple[list[tuple[Any, Any]], Any]:
+    """As `_masks_on_the_way`, of a model, or a layer that holds others."""
     inputs = getattr(model, "inputs", None)
     outputs = getattr(model, "outputs", None)
-    if not inputs or not outputs or len(inputs) != 1:
-        return [], None
-    return _masks_on_the_way(inputs, outputs, 0, values)
+    if isinstance(model, keras.Model) and inputs and outputs:
+        return _masks_on_the_way(inputs, outputs, number, images)
+    calls = keras_internals.inputs_of_masking_layers(model, images)
+    masks = [
+        (_mask_of(layer, images), images)
+        for layer, values in calls
+        if _is_cast_of(values, images)
+    ]
+    return masks, None
+
+
+def _is_cast_of(values: Any, images: Any) -> bool:
+    """Whether these are the images themselves, at most in another float type."""
+    while values is not images and hasattr(values, "op"):
+        if values.op.type not in ("Cast", "Identity"):
+            break
+        values = values.op.inputs[0]
+    return values is images
 
 
 def _mask_of(operation: Any, values: Any) -> Any:
@@ -126,14 +141,12 @@ def _mask_of(operation: Any, values: Any) -> Any:
     return mask if hasattr(mask, "shape") else None
 
 
-def _applied(node: Any, values: Any) -> Any:
-    """What a layer that keeps pixels in their place makes of them; else None."""
-    operation = node.operation
-    if isinstance(operation, _PIXELWISE):
-        return operation(values)
-    if type(operation).__name__ in _PIXELWISE_OPERATIONS:
-        return keras_internals.call_again(node, values)
-    return None
+def _is_pixelwise(operation: Any) -> bool:
+    """Whether it keeps pixels in their place, in inference mode."""
+    return (
+        isinstance(operation, _PIXELWISE)
+        or type(operation).__name__ in _PIXELWISE_OPERATIONS
+    )
 
 
 def _of_rank(images: Any, rank: int) -> Any:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from keras_free_adv import (
@@ -63,6 +64,20 @@ def run(inputs):
     return inputs
 
 
+class Subclassed(keras.Model):
+    """Without a graph: what it masks only shows when it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.mask, self.last = layers.Masking(), head()
+
+    def call(self, inputs):
+        outputs = self.mask(inputs)
+        for layer in self.last:
+            outputs = layer(outputs)
+        return outputs
+
+
 MASKING = {
     "first": lambda: network(layers.Masking()),
     "in a Sequential": lambda: network(
@@ -82,6 +97,9 @@ MASKING = {
         shape=(STEPS * FEATURES,),
     ),
     "on one of two paths": on_two_paths,
+    "in a subclassed model": Subclassed,
+    "in a subclassed model, wrapped": lambda: FreeAdversarialModel(Subclassed(), 0.1),
+    "in a subclassed part": lambda: functional(lambda x: Subclassed()(x)),
     "in a wrapped model": lambda: FreeAdversarialModel(network(), 0.1),
 }
 
@@ -91,8 +109,15 @@ def test_the_mask_is_found(kind):
     x, _ = sequences()
     model = MASKING[kind]()
     images = x.reshape(len(x), -1) if "reshaping" in kind else x
-    visible = np.asarray(visible_pixels(model, images))
-    np.testing.assert_array_equal(visible.reshape(x.shape), ~padding(x))
+    model(images)  # builds a subclassed one
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *images.shape[1:]))])
+    def in_a_graph(images):
+        return visible_pixels(model, images)
+
+    for visible in (visible_pixels(model, tf.constant(images)), in_a_graph(images)):
+        found = np.asarray(visible).reshape(x.shape)
+        np.testing.assert_array_equal(found, ~padding(x))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_free_adv import keras_internals
 from tests.conftest import from_logits, said_by, small_images, small_network
@@ -129,6 +130,25 @@ def test_deterministic_ops_are_seen():
         assert keras_internals.deterministic_ops() is True
         """
     said_by(program)
+
+
+def test_the_inputs_of_masking_layers_are_seen_in_a_call_and_not_after():
+    class Twice(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.mask = keras.layers.Masking()
+
+        def call(self, inputs):
+            return self.mask(inputs) + self.mask(inputs + 1.0)
+
+    model, x = Twice(), tf.ones((2, 3, 1))
+    model(x)
+    (one, first), (other, second) = keras_internals.inputs_of_masking_layers(model, x)
+    assert one is other is model.mask
+    assert first is x
+    np.testing.assert_array_equal(second, x + 1.0)
+    assert "call" not in vars(model.mask)
+    assert keras_internals.inputs_of_masking_layers(small_network(), x) == []
 
 
 def test_the_calls_of_a_graph_come_in_their_order_and_can_be_repeated():
