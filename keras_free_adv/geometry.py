@@ -100,7 +100,9 @@ class L2:
         # From a key of its own: a draw counts from 1, so that -1 is nobody's.
         length_keys = random_numbers.fold(keys, -1)
         share = random_numbers.uniform(length_keys, one_an_example, like.dtype)
-        return epsilon * toward * share ** (1.0 / math.prod(shape[1:]))
+        # Sizes that a graph leaves open are tensors.
+        pixels = ops.cast(math.prod(shape[1:]), like.dtype)
+        return epsilon * toward * share ** (1.0 / pixels)
 
     def length(self, delta: Any) -> Any:
         """||delta||_2."""

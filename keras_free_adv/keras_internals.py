@@ -161,6 +161,65 @@ def draw_from(layer: Any, generator: keras.random.SeedGenerator) -> None:
             vars(one)["generator"] = generator
 
 
+def nodes_between(inputs: list[Any], outputs: list[Any]) -> list[Any]:
+    """The calls that lead from symbolic inputs to outputs, in their order.
+
+    Each has `operation`, `input_tensors` and `outputs`. Relied on: a `keras.Function`
+    keeps its nodes by depth, the outputs' at depth 0.
+    """
+    by_depth = keras.Function(inputs, outputs)._nodes_by_depth
+    return [
+        node
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+        if node.input_tensors
+    ]
+
+
+def call_again(node: Any, value: Any) -> Any:
+    """Repeats a call of one tensor, on another one.
+
+    Relied on: `fill_in`, with which a `keras.Function` gives a node its arguments.
+    """
+    (tensor,) = node.input_tensors
+    args, kwargs = node.arguments.fill_in({id(tensor): value})
+    return node.operation(*args, **kwargs)
+
+
+def inputs_of_masking_layers(
+    layer: keras.layers.Layer, values: Any
+) -> list[tuple[keras.layers.Masking, Any]]:
+    """Each Masking layer that runs when `layer(values)` does, with its input.
+
+    For layers and models whose `call` is Python, without a graph to read. Relied on:
+    `_flatten_layers`, and that calling a layer looks up `call` on the object.
+    """
+    masking = [
+        inner
+        for inner in layer._flatten_layers()
+        if isinstance(inner, keras.layers.Masking)
+    ]
+    if not masking:
+        return []
+    seen: list[tuple[keras.layers.Masking, Any]] = []
+
+    def recorded(inner: keras.layers.Masking) -> Any:
+        def call(inputs: Any) -> Any:
+            seen.append((inner, inputs))
+            return type(inner).call(inner, inputs)
+
+        return call
+
+    try:
+        for inner in masking:
+            object.__setattr__(inner, "call", recorded(inner))
+        layer(values, training=False)
+    finally:
+        for inner in masking:
+            object.__delattr__(inner, "call")
+    return seen
+
+
 def save_as(layer: type, name: str) -> None:
     """Makes Keras save objects of `layer` as those of its public class `name`.
 

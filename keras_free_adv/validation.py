@@ -14,6 +14,9 @@ import numpy as np
 # Images may leave `value_range` by this share of its width: resizing and colour
 # augmentation overshoot a little, a wrong pixel scale overshoots a lot.
 RANGE_TOLERANCE = 0.01
+# So far, at most, resampling overshoots: bicubic by 15% of the width, where two edges
+# meet, and Lanczos' by a little more.
+LARGEST_OVERSHOOT = 0.25
 
 # Sizes and numbers of steps, in TensorFlow's graphs.
 LARGEST_INTEGER = 2**31 - 1
@@ -291,6 +294,7 @@ def pixels_in_range(
     low, high = value_range
     slack = RANGE_TOLERANCE * (high - low)
     if lowest < low - slack or highest > high + slack:
+        _refuse_overshoot(name, images, value_range)
         raise ValueError(
             f"Argument `{name}` must lie in `value_range`. Received pixels from "
             f"{lowest:g} to {highest:g} with value_range=({low:g}, {high:g}). Pass "
@@ -299,3 +303,23 @@ def pixels_in_range(
             "images by 255. Standardize inside the model (a Normalization or "
             "Rescaling layer), not before it."
         )
+
+
+def _refuse_overshoot(
+    name: str, images: np.ndarray, value_range: tuple[float, float]
+) -> None:
+    """Raises if some pixels lie a little outside, as resampled images' do."""
+    low, high = value_range
+    outside = (images < low) | (images > high)
+    distance = max(low - float(images.min()), float(images.max()) - high)
+    if distance > LARGEST_OVERSHOOT * (high - low) or outside.mean() >= 0.5:
+        return
+    raise ValueError(
+        f"Argument `{name}` must lie in `value_range`. Received pixels from "
+        f"{images.min():g} to {images.max():g} with value_range=({low:g}, {high:g}), "
+        f"and {outside.mean():.1%} of them outside. Resizing with "
+        'interpolation="bicubic" or "lanczos3" overshoots like this: clip the images. '
+        f"Of a dataset: dataset.map(lambda x, y: (tf.clip_by_value(x, {low:g}, "
+        f"{high:g}), y)); of an array: np.clip(images, {low:g}, {high:g}). If they "
+        "have another range, pass it as value_range, with epsilon on the same scale."
+    )

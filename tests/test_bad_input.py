@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from keras import layers
 
@@ -140,6 +141,53 @@ def flat_model():
     return compiled(FreeAdversarialModel(network, 0.1, replays=1))
 
 
+class Items(keras.utils.PyDataset):
+    def __init__(self, *items):
+        super().__init__()
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+def sparse():
+    return tf.sparse.from_dense(IMAGES)
+
+
+def ragged():
+    return tf.ragged.stack([IMAGES[i, : 3 + i % 3] for i in range(16)])
+
+
+def of_two_sizes(*sizes):
+    """A dataset whose minibatches have images of two sizes."""
+    sizes = sizes or (6, 8)
+    spec = (tf.TensorSpec((None, None, None, 1)), tf.TensorSpec((None,), tf.int64))
+    return tf.data.Dataset.from_generator(
+        lambda: ((np.full((8, s, s, 1), 0.5, "float32"), LABELS[:8]) for s in sizes),
+        output_signature=spec,
+    )
+
+
+def of_any_size():
+    network = keras.Sequential(
+        [
+            keras.Input((None, None, 1)),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+    return wrapped(network=network, replays=1)
+
+
+MINIBATCHES = [(IMAGES[:8], LABELS[:8]), (IMAGES[8:], LABELS[8:])]
+OF_TWO_SIZES = [IMAGES[0], np.zeros((8, 8, 1), "float32"), *IMAGES[2:]]
+# Edges between black and white, enlarged: from -0.12 to 1.12.
+OVERSHOOT = tf.image.resize(
+    np.float32(IMAGES[:, :3, :3] > 0.5), (6, 6), method="bicubic"
+).numpy()
 WITH_NAN = np.where(np.arange(16)[:, None, None, None] == 3, np.nan, IMAGES)
 
 MISTAKES = {
@@ -355,6 +403,73 @@ MISTAKES = {
     "flat images": (
         lambda: fit(IMAGES.reshape(16, -1)),
         r"`x`.*shape of the model's input, \(None, 6, 6, 1\).*\(16, 36\)",
+    ),
+    "images that were resized": (
+        lambda: fit(OVERSHOOT),
+        r"`x`.*`value_range`.*outside.*clip the images.*dataset.map\(lambda x, y: "
+        r"\(tf.clip_by_value\(x, 0, 1\), y\)\).*np.clip",
+    ),
+    "images of 8 bits that were resized, in a dataset": (
+        lambda: fit(
+            dataset(OVERSHOOT * 255, LABELS),
+            None,
+            wrapped(epsilon=8, replays=1, value_range=(0, 255)),
+        ),
+        r"`x`.*clip.*tf.clip_by_value\(x, 0, 255\), y\)",
+    ),
+    "sparse images": (lambda: fit(sparse()), "`x`.*dense.*sparse.*to_dense"),
+    "SciPy's sparse images": (
+        lambda: fit(scipy.sparse.csr_matrix(np.eye(16))),
+        "`x`.*dense.*sparse.*csr.*toarray",
+    ),
+    "sparse labels": (
+        lambda: fit(y=tf.sparse.from_dense(np.eye(3)[LABELS])),
+        "`y`.*dense.*SparseTensor",
+    ),
+    "ragged images": (lambda: fit(ragged()), "`x`.*dense.*ragged.*to_tensor"),
+    "sparse images in a dataset": (
+        lambda: fit(dataset(sparse(), LABELS), None),
+        "`x`, a dataset,.*dense.*sparse.*dataset.map",
+    ),
+    "ragged images in a dataset": (
+        lambda: fit(dataset(ragged(), LABELS), None),
+        "`x`, a dataset,.*dense.*ragged.*dataset.map",
+    ),
+    "sparse images in a PyDataset": (
+        lambda: fit(Items((sparse(), LABELS)), None),
+        "`x`.*dense.*sparse",
+    ),
+    "a list of minibatches": (
+        lambda: fit(MINIBATCHES, None),
+        "`x`.*list of 2 minibatches.*Concatenate",
+    ),
+    "a list of images of several sizes": (
+        lambda: fit(OF_TWO_SIZES),
+        r"`x`.*one array.*\(6, 6, 1\), \(8, 8, 1\).*np.stack",
+    ),
+    "images of another size in the second minibatch": (
+        lambda: fit(of_two_sizes(), None, of_any_size(), steps_per_epoch=2),
+        r"`x`.*one size.*\(6, 6, 1\) and \(8, 8, 1\).*[Rr]esize",
+    ),
+    "images of one pixel, then others": (
+        lambda: fit(of_two_sizes(1, 8), None, of_any_size(), steps_per_epoch=2),
+        r"`x`.*one size.*\(1, 1, 1\) and \(8, 8, 1\).*PGDAdversarialModel",
+    ),
+    "images of another size in a PyDataset": (
+        lambda: fit(
+            Items(*((x.numpy(), y.numpy()) for x, y in of_two_sizes())),
+            None,
+            of_any_size(),
+        ),
+        r"`x`.*one size.*\(6, 6, 1\) and \(8, 8, 1\)",
+    ),
+    "one batch, sparse": (
+        lambda: compiled().train_on_batch(sparse(), LABELS),
+        "`x`.*dense.*sparse",
+    ),
+    "one batch, a list of minibatches": (
+        lambda: compiled().train_on_batch(MINIBATCHES),
+        "`x`.*list of 2 minibatches",
     ),
     "a generator": (
         lambda: fit(((IMAGES, LABELS) for _ in range(3)), None),
@@ -616,7 +731,53 @@ MISTAKES = {
         lambda: attack(seed=2**64),
         "`seed`.*18446744073709551616",
     ),
+    "an attack on images that were resized": (
+        lambda: attack(OVERSHOOT),
+        r"`images`.*clip.*np.clip\(images, 0, 1\)",
+    ),
+    "an attack on sparse images": (
+        lambda: attack(sparse()),
+        "`images`.*dense.*sparse.*to_dense",
+    ),
+    "an attack on ragged images": (
+        lambda: attack(ragged()),
+        "`images`.*dense.*ragged.*to_tensor",
+    ),
+    "an attack on a list of minibatches": (
+        lambda: attack(MINIBATCHES),
+        "`images`.*list of 2 minibatches",
+    ),
+    "an attack on images of several sizes": (
+        lambda: attack(OF_TWO_SIZES),
+        r"`images`.*one size.*\(6, 6, 1\), \(8, 8, 1\)",
+    ),
     # Evaluation.
+    "evaluation of images that were resized": (
+        lambda: evaluate((OVERSHOOT, LABELS)),
+        r"`data`.*clip.*dataset.map",
+    ),
+    "evaluation of sparse images": (
+        lambda: evaluate((sparse(), LABELS)),
+        "`data`.*dense.*sparse",
+    ),
+    "evaluation of a dataset of ragged images": (
+        lambda: evaluate(dataset(ragged(), LABELS)),
+        "`data`, a dataset,.*dense.*ragged",
+    ),
+    "evaluation of a list of minibatches": (
+        lambda: evaluate(MINIBATCHES),
+        "`data`.*list of 2 minibatches",
+    ),
+    "evaluation of a list of images of several sizes": (
+        lambda: evaluate((OF_TWO_SIZES, LABELS)),
+        r"`data`.*one size.*\(6, 6, 1\), \(8, 8, 1\)",
+    ),
+    "evaluation of minibatches of several sizes": (
+        lambda: evaluate_robustness(
+            of_any_size().model, of_two_sizes(), LIST, verbose=0
+        ),
+        r"`data`.*one size.*\(6, 6, 1\) and \(8, 8, 1\).*each size by themselves",
+    ),
     "no attack": (lambda: evaluate(attacks=[]), "`attacks` is empty"),
     "attacks by name": (lambda: evaluate(attacks="pgd20"), "`attacks`.*list.*'pgd20'"),
     "something that is no attack": (

@@ -195,3 +195,34 @@ def test_the_graph_of_a_functional_model():
     held = keras.Sequential([model])
     assert list(keras_internals.layers_inside(held, recursive=False))[-1:] == [model]
     assert set(model.layers) <= set(keras_internals.layers_inside(held, recursive=True))
+
+
+def test_the_inputs_of_masking_layers_are_seen_in_a_call_and_not_after():
+    class Twice(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.mask = keras.layers.Masking()
+
+        def call(self, inputs):
+            return self.mask(inputs) + self.mask(inputs + 1.0)
+
+    model, x = Twice(), tf.ones((2, 3, 1))
+    model(x)
+    (one, first), (other, second) = keras_internals.inputs_of_masking_layers(model, x)
+    assert one is other is model.mask
+    assert first is x
+    np.testing.assert_array_equal(second, x + 1.0)
+    assert "call" not in vars(model.mask)
+    assert keras_internals.inputs_of_masking_layers(small_network(), x) == []
+
+
+def test_the_calls_of_a_graph_come_in_their_order_and_can_be_repeated():
+    inputs = keras.Input((2,))
+    outputs = keras.layers.Rescaling(3.0)(inputs + 1.0)
+    added, rescaled = keras_internals.nodes_between([inputs], [outputs])
+    assert added.input_tensors[0] is inputs
+    assert rescaled.input_tensors[0] is added.outputs[0]
+    assert isinstance(rescaled.operation, keras.layers.Rescaling)
+    assert rescaled.outputs[0] is outputs
+    again = keras_internals.call_again(added, np.float32([[1.0, 2.0]]))
+    np.testing.assert_array_equal(again, [[2.0, 3.0]])

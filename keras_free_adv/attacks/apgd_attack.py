@@ -169,7 +169,7 @@ class APGDAttack(Attack):
     def start(self, target: Target, images: Any, keys: Any, runs: Any) -> _State:
         """A random point of the ball, a step size of 2 epsilon."""
         noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
-        start = ops.clip(images + noise, *self.value_range)
+        start = target.keep_masked(ops.clip(images + noise, *self.value_range))
         nothing = target.each(-float("inf"))
         zeros = target.each(0, "int32")
         return _State(

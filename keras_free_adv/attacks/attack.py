@@ -13,6 +13,7 @@ from keras_free_adv.attacks.compiled_attack import CompiledAttack
 from keras_free_adv.attacks.outcome import Outcome, any_label, more_damaging
 from keras_free_adv.attacks.target import Target
 from keras_free_adv.compiled_loss import compiled_loss
+from keras_free_adv.dense_data import require_dense, require_one_array
 from keras_free_adv.model_cache import ModelCache
 from keras_free_adv.predictions import (
     AUTO,
@@ -193,6 +194,9 @@ class Attack(keras.layers.Layer):
         self, images: Any, labels: Any = None, *, model: keras.Model | None = None
     ) -> Any:
         """Returns adversarial images; see the class."""
+        require_dense("images", images)
+        require_one_array("images", images)
+        require_dense("labels", labels)
         images = validation.array_or_tensor("images", images)
         if labels is not None:
             labels = validation.array_or_tensor("labels", labels)

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import random_numbers
+from keras_free_adv import input_mask, random_numbers
 from keras_free_adv.attacks.half_precision import gradient_scale
 from keras_free_adv.attacks.outcome import Outcome
 from keras_free_adv.attacks.runs import Slots, begin_runs, go_on
@@ -71,7 +71,7 @@ class CompiledAttack:
 
     def _clean(self, images: Any, labels: Any) -> tuple[Outcome, Any]:
         """No attack: the candidate every attack must beat, and the logits."""
-        target = self._target(labels)
+        target = self._target(images, labels)
         outputs = target.outputs(images)
         logits = target.view(outputs)
         fooled, loss = self._attack.judge(target, outputs, logits)
@@ -83,7 +83,7 @@ class CompiledAttack:
         everything = ops.shape(images)[0]
         slots, _ = go_on(
             self._attack,
-            self._target(labels),
+            self._target(images, labels),
             images,
             slots,
             enough=everything,
@@ -94,9 +94,8 @@ class CompiledAttack:
     def _begin(self, images: Any, labels: Any, ids: Any, runs: Any) -> Slots:
         """Slots at the beginning of their runs."""
         keys = random_numbers.keys_of_examples(self._attack.seed_in_use, ids, runs)
-        return begin_runs(
-            self._attack, self._target(labels), images, keys, runs, self._labels
-        )
+        target = self._target(images, labels)
+        return begin_runs(self._attack, target, images, keys, runs, self._labels)
 
     def _go_on(
         self, images: Any, labels: Any, slots: Slots, enough: Any
@@ -104,7 +103,7 @@ class CompiledAttack:
         """Steps until `enough` examples are fooled or at the end of their runs."""
         return go_on(
             self._attack,
-            self._target(labels),
+            self._target(images, labels),
             images,
             slots,
             enough=enough,
@@ -117,14 +116,23 @@ class CompiledAttack:
         apart = self.view.several_labels and not self._attack.targeted
         return self.view.classes if apart else None
 
-    def _target(self, labels: Any) -> Target:
+    def _target(self, images: Any, labels: Any) -> Target:
+        # Decided on the clean images: padding that is perturbed is no longer masked.
+        visible = input_mask.visible_pixels(self._model_of(), images)
+
+        def keep_masked(points: Any) -> Any:
+            return input_mask.keep_masked(points, images, visible)
+
         return Target(
-            outputs=lambda images: call_in_inference_mode(self._model_of(), images),
+            outputs=lambda points: call_in_inference_mode(
+                self._model_of(), keep_masked(points)
+            ),
             view=self.view,
             labels=self.view.encoded(labels),
             given_labels=labels,
             gradient_scale=self._scale,
             without_gradient=self._without_gradient,
+            keep_masked=keep_masked,
         )
 
 

@@ -134,7 +134,7 @@ class FABAttack(Attack):
         noise = geometry.get_norm(self.norm).random_start(
             keys, images, self.epsilon / 2.0
         )
-        moved = ops.clip(images + noise, *self.value_range)
+        moved = target.keep_masked(ops.clip(images + noise, *self.value_range))
         return _State(
             iterate=choose(ops.greater_equal(runs, targets), moved, images),
             target_class=(

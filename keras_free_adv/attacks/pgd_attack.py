@@ -157,11 +157,11 @@ class PGDAttack(Attack):
 
     def start(self, target: Target, images: Any, keys: Any, runs: Any) -> Any:
         """A random point of the ball, or the image."""
-        del target, runs
+        del runs
         if not self.random_start:
             return images
         noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
-        return ops.clip(images + noise, *self.value_range)
+        return target.keep_masked(ops.clip(images + noise, *self.value_range))
 
     def step(
         self, target: Target, images: Any, state: Any, step: Any

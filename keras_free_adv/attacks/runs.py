@@ -96,6 +96,7 @@ def go_on(
         # A run that ended waits for the others, and repeats its last step in vain.
         step = ops.minimum(slots.step, attack.steps_of_a_run - 1)
         state, seen = attack.step(target, images, slots.state, step)
+        seen = seen._replace(images=target.keep_masked(seen.images))
         moved = Slots(slots.step + 1, state, more_damaging(slots.best, seen))
         over = ended(attack, slots, until_fooled)
         kept = tf.nest.map_structure(

@@ -144,7 +144,7 @@ class SquareAttack(Attack):
         self, target: Target, images: Any, state: _State, step: Any
     ) -> tuple[_State, Outcome]:
         """One query, kept if it is better."""
-        asked = self._ask(images, state, step)
+        asked = target.keep_masked(self._ask(images, state, step))
         logits = target.logits(asked)
         margin = target.losses.margin(target.labels, logits)
         better = margin > state.margin

@@ -25,6 +25,8 @@ class Target:
             that small ones do not vanish in a float16 model.
         without_gradient: "refuse" a model whose outputs do not depend on its images
             differentiably, or go on with a gradient of "zero".
+        keep_masked: maps points `[B, ...]` to the same points, with what the model
+            masks as it is in the clean images.
     """
 
     outputs: Callable[[Any], Any]
@@ -33,6 +35,7 @@ class Target:
     given_labels: Any
     gradient_scale: float
     without_gradient: str
+    keep_masked: Callable[[Any], Any] = lambda points: points
 
     def logits(self, images: Any) -> Any:
         """The model's logits, `[B, C]`."""

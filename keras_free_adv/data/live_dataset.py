@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from keras import tree
+
+from keras_free_adv.data.structures import present, spec_of, with_leaves
 
 
 class LiveDataset:
@@ -49,7 +50,8 @@ class LiveDataset:
 
     def stream(self, dataset: tf.data.Dataset, first: Any) -> tf.data.Dataset:
         """Minibatches of `dataset`, passed through without end, from `first` on."""
-        specs = tree.flatten(dataset.element_spec)
+        structure = spec_of(dataset)
+        specs = present(structure)
 
         def begin(first: Any) -> np.int64:
             with self._lock:
@@ -64,7 +66,7 @@ class LiveDataset:
             parts = tf.py_function(fetch, [number], [spec.dtype for spec in specs])
             for part, spec in zip(parts, specs, strict=True):
                 part.set_shape(spec.shape)
-            return tree.pack_sequence_as(dataset.element_spec, list(parts))
+            return with_leaves(structure, parts)
 
         first = tf.ensure_shape(tf.numpy_function(begin, [first], tf.int64), ())
         return tf.data.Dataset.range(first, tf.int64.max).map(minibatch)
@@ -101,7 +103,7 @@ class LiveDataset:
 
     def _fetch(self, number: int) -> list[tf.Tensor]:
         while self._next <= number:
-            self._fetched[self._next] = tree.flatten(next(self._iterator))
+            self._fetched[self._next] = present(next(self._iterator))
             if self._count > 0:
                 begun = self._next // self._count + 1
                 self._passes_begun = max(self._passes_begun, begun)

@@ -5,6 +5,7 @@ are, and gives an endless stream of them from any minibatch on. For arrays and
 PyDatasets which examples a minibatch holds follows from (seed, number) alone.
 """
 
+import dataclasses
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,13 @@ from keras_free_adv import random_numbers
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.passes import endless_passes
 from keras_free_adv.data.read_ahead import read_ahead
+from keras_free_adv.data.structures import (
+    first_array,
+    present,
+    spec_of,
+    with_leaves,
+)
+from keras_free_adv.dense_data import require_dense
 
 # stream(seed, first): an endless dataset from minibatch number `first` on; both are
 # int64 scalars, read when iteration starts.
@@ -38,6 +46,8 @@ class Minibatches:
             before training; for arrays the whole data.
         part: as `stream`, of (seed, first, a `shares.Part`): (that of a minibatch, the
             size of the whole); None if the source cannot leave out the rest.
+        second: as `sample`, the second minibatch of a dataset, or its only one; None
+            for arrays.
     """
 
     count: int | None
@@ -45,6 +55,7 @@ class Minibatches:
     stream: Stream
     sample: tuple[Any, ...]
     part: Callable[[Any, Any, Any], tf.data.Dataset] | None = None
+    second: tuple[Any, ...] | None = None
 
 
 def minibatches(
@@ -136,7 +147,9 @@ def weights_of_outputs(sample_weight: Any, y: Any) -> Any:
         )
 
     def filled(weights: Any, labels: Any) -> Any:
-        return np.ones(len(labels), "float32") if weights is None else weights
+        if weights is not None or labels is None:  # as of an output without a loss
+            return weights
+        return np.ones(len(labels), "float32")
 
     if isinstance(y, dict):
         return {name: filled(sample_weight[name], y[name]) for name in y}
@@ -219,7 +232,7 @@ def from_dataset(dataset: tf.data.Dataset, live: LiveDataset) -> Minibatches:
     one process, where the last `fit` on the same dataset object stopped; for another
     process see `LiveDataset`.
     """
-    spec = dataset.element_spec
+    spec = spec_of(dataset)
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         raise ValueError(
             "Argument `x`, a dataset, must yield (images, labels) or (images, labels, "
@@ -230,7 +243,7 @@ def from_dataset(dataset: tf.data.Dataset, live: LiveDataset) -> Minibatches:
     if cardinality == 0:
         raise ValueError("Argument `x` is an empty dataset. Pass at least one batch.")
     count = cardinality if cardinality > 0 else None
-    rows = tree.flatten(spec[0])[0].shape[:1]
+    rows = first_array(spec[0]).shape[:1]
     if rows.rank is None or len(rows) == 0:
         raise ValueError(
             "Argument `x`, a dataset, must yield minibatches. Received elements "
@@ -246,16 +259,20 @@ def from_dataset(dataset: tf.data.Dataset, live: LiveDataset) -> Minibatches:
     first_two = live.first_two(dataset)
     if not first_two:
         raise ValueError("Argument `x` is an empty dataset. Pass at least one batch.")
-    sample = tree.map_structure(lambda t: t.numpy(), first_two[0])
-    largest = max(int(tree.flatten(each)[0].shape[0]) for each in first_two)
+    samples = [
+        tree.map_structure(lambda t: None if t is None else t.numpy(), each)
+        for each in first_two
+    ]
+    largest = max(len(first_array(each)) for each in samples)
     part = None if addressed is None else lambda _, first, part: addressed(first, part)
-    return Minibatches(count, largest, stream, sample, part)
+    return Minibatches(count, largest, stream, samples[0], part, samples[-1])
 
 
 def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibatches:
     """A PyDataset, its items read by its own number of workers.
 
-    Its `on_epoch_begin` and `on_epoch_end` are called around each pass.
+    Its `on_epoch_begin` and `on_epoch_end` are called around each pass, if it says how
+    long a pass is.
     """
     count = dataset.num_batches
     if count == 0:
@@ -263,11 +280,16 @@ def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibat
     first_two = [
         _standard_item(dataset[i]) for i in range(2 if count is None else min(count, 2))
     ]
-    sample = first_two[0]
-    rows = max(len(tree.flatten(each)[0]) for each in first_two)
-    signature = tree.map_structure(
-        lambda a: tf.TensorSpec((None,) + a.shape[1:], a.dtype), sample
-    )
+    sample, second = first_two[0], first_two[-1]
+    rows = max(len(first_array(each)) for each in first_two)
+    # What an item leaves out (None) does not go through the generator.
+    signature = tuple(map(_common_spec, present(sample), present(second)))
+
+    def arrays(seed: Any, first: Any) -> Iterator[tuple[Any, ...]]:
+        for item in items(seed, first):
+            leaves = tuple(present(item))
+            _check_shapes(leaves, signature)
+            yield leaves
 
     def items(seed: Any, first: Any) -> Iterator[tuple[Any, ...]]:
         first = int(first)
@@ -287,16 +309,44 @@ def from_py_dataset(dataset: keras.utils.PyDataset, *, shuffle: bool) -> Minibat
 
     def stream(seed: Any, first: Any) -> tf.data.Dataset:
         return tf.data.Dataset.from_generator(
-            items, args=(seed, first), output_signature=signature
-        )
+            arrays, args=(seed, first), output_signature=signature
+        ).map(lambda *leaves: with_leaves(sample, leaves))
 
-    return Minibatches(count, rows, stream, sample)
+    return Minibatches(count, rows, stream, sample, second=second)
+
+
+def _common_spec(one: np.ndarray, other: np.ndarray) -> tf.TensorSpec:
+    """Of both arrays; sizes in which they differ are left open."""
+    shape = (None,) * one.ndim
+    if one.ndim == other.ndim:
+        same = zip(one.shape[1:], other.shape[1:], strict=True)
+        shape = (None, *(a if a == b else None for a, b in same))
+    return tf.TensorSpec(shape, one.dtype)
+
+
+def _check_shapes(leaves: tuple[Any, ...], signature: tuple[Any, ...]) -> None:
+    """Raises if the arrays of an item do not fit what the first two promised."""
+    found = [leaf.shape for leaf in leaves]
+    promised = [spec.shape for spec in signature]
+    fits = len(found) == len(promised) and all(
+        wanted.is_compatible_with(shape)
+        for shape, wanted in zip(found, promised, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            "Argument `x`, a PyDataset, must give arrays of the same shapes each time, "
+            f"but for the batch: {[tuple(shape) for shape in promised]}, as its first "
+            f"two items. Received: {found}."
+        )
 
 
 def weighted_by_class(
     source: Minibatches, class_weight: dict[int, float]
 ) -> Minibatches:
-    """Adds each example's class weight as its sample weight."""
+    """Adds each example's class weight as its sample weight, as Keras does.
+
+    Labels that are not whole are rounded; a class without a weight weighs 1.
+    """
     if len(source.sample) == 3:
         raise ValueError(
             "Arguments `class_weight` and `sample_weight` cannot be given together. "
@@ -307,25 +357,24 @@ def weighted_by_class(
             "Argument `class_weight` needs a model with a single output. Pass "
             "`sample_weight` for each output instead."
         )
-    table = np.ones(max(class_weight) + 1, "float32")
-    for label, weight in class_weight.items():
-        table[label] = weight
+    classes = tf.constant(list(class_weight), tf.int64)
+    weights = tf.constant(list(class_weight.values()), tf.float32)
 
     def add_weight(x: Any, y: Any) -> tuple[Any, Any, Any]:
         if y.shape.rank is not None and y.shape.rank > 1:
             label = tf.argmax(y, -1) if y.shape[-1] != 1 else tf.squeeze(y, -1)
         else:
             label = y
-        label = tf.cast(label, tf.int64)
-        known = label < len(table)
-        weight = tf.gather(table, tf.where(known, label, 0))
-        return x, y, tf.where(known, weight, 1.0)
+        if label.dtype.is_floating:
+            label = tf.round(label)
+        match = tf.equal(tf.cast(label, tf.int64)[..., None], classes)
+        weight = tf.reduce_sum(tf.where(match, weights, 0.0), -1)
+        return x, y, tf.where(tf.reduce_any(match, -1), weight, 1.0)
 
-    return Minibatches(
-        source.count,
-        source.rows,
-        lambda seed, first: source.stream(seed, first).map(add_weight),
-        source.sample,
+    return dataclasses.replace(
+        source,
+        stream=lambda seed, first: source.stream(seed, first).map(add_weight),
+        part=None,
     )
 
 
@@ -350,6 +399,7 @@ def _standard_item(item: Any) -> tuple[Any, ...]:
             f"sample_weight) for each index. Received: {type(item).__name__}. "
             "Training needs labels."
         )
+    require_dense("x", item)
     return tuple(as_arrays(part) for part in item)
 
 

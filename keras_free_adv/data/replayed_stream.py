@@ -12,6 +12,7 @@ from keras_free_adv.data.minibatches import Minibatches
 from keras_free_adv.data.passes import sharded_by_data
 from keras_free_adv.data.replay import replay
 from keras_free_adv.data.shares import Part, Share, filled_up
+from keras_free_adv.data.structures import first_array
 
 
 def replayed_stream(
@@ -39,7 +40,7 @@ def replayed_stream(
     """
 
     def fits(*minibatch: Any) -> Any:
-        rows = tf.shape(tree.flatten(minibatch[0])[0])[0]
+        rows = tf.shape(first_array(minibatch[0]))[0]
         message = (
             f"Argument `x`: a minibatch has more than the {room} examples for which "
             "the perturbation was made, from the first two minibatches. Batch the data "

@@ -13,6 +13,8 @@ import keras
 import tensorflow as tf
 from keras import tree
 
+from keras_free_adv.data.structures import first_array
+
 
 class Share(NamedTuple):
     """A minibatch that was filled up, or a replica's share of it.
@@ -41,7 +43,7 @@ def filled_up(stream: tf.data.Dataset, rows: int, replicas: int) -> tf.data.Data
     """
 
     def fill(*minibatch: Any) -> Share:
-        real = tf.shape(tree.flatten(minibatch)[0])[0]
+        real = tf.shape(first_array(minibatch))[0]
         size = -(-tf.maximum(real, rows) // replicas) * replicas
         number = tf.range(size)
         # Only copied when there is something to fill.
@@ -93,7 +95,7 @@ def own_rows(data: Any) -> Any:
     """How many examples of a replica's share count, an int32 scalar."""
     if isinstance(data, Share):
         return tf.reduce_sum(tf.cast(data.counts, tf.int32))
-    return tf.shape(tree.flatten(data)[0])[0]
+    return tf.shape(first_array(data))[0]
 
 
 def unpacked(data: Any) -> tuple[Any, Any, Any]:

@@ -9,6 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_free_adv import validation
+from keras_free_adv.dense_data import (
+    require_dense,
+    require_no_list_of_minibatches,
+    require_one_array,
+)
 
 DEFAULT_BATCH_SIZE = 128
 
@@ -50,12 +55,14 @@ class LabelledBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         left = self._max_examples
+        size: tuple[int, ...] | None = None
         for images, labels in self._read():
             _check_batched(images, labels)
             if left is not None:
                 images, labels = images[:left], labels[:left]
                 left -= len(images)
             self._check(images, labels)
+            size = _same_size(size, images)
             if len(images):
                 # Resizing leaves pixels a little outside; an attack begins inside.
                 yield np.clip(images.astype("float32"), *self._value_range), labels
@@ -73,6 +80,8 @@ class LabelledBatches:
             )
 
     def _reader(self, data: Any) -> tuple[Any, int | None]:
+        require_dense("data", data)
+        require_no_list_of_minibatches("data", data)
         if isinstance(data, tf.data.Dataset):
             cardinality = int(data.cardinality())
             if cardinality == tf.data.INFINITE_CARDINALITY and not self._max_examples:
@@ -119,6 +128,18 @@ def _check_batched(images: Any, labels: Any) -> None:
         )
 
 
+def _same_size(size: tuple[int, ...] | None, images: np.ndarray) -> tuple[int, ...]:
+    """The size of the images, or raises if it is not that of the ones before."""
+    if size is not None and images.shape[1:] != size:
+        raise ValueError(
+            "Argument `data` must hold images of one size: those that an attack leaves "
+            f"standing are packed together. Received: minibatches of sizes {size} and "
+            f"{images.shape[1:]}. Resize or pad the images to one size, or evaluate "
+            "those of each size by themselves."
+        )
+    return images.shape[1:]
+
+
 def _check_spec(spec: Any) -> None:
     """The same of what a dataset says that it holds, before it is read."""
     if not isinstance(spec, (tuple, list)) or len(spec) < 2:
@@ -152,4 +173,6 @@ def _pair(item: Any) -> Batch:
             "Received: a dict. For a model with several inputs or outputs evaluate "
             "keras.Model(image_input, one_output)."
         )
+    require_dense("data", item)
+    require_one_array("data", images)
     return np.asarray(images), np.asarray(labels)

@@ -9,12 +9,20 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_free_adv import geometry, keras_internals, validation, workers
+from keras_free_adv import (
+    geometry,
+    input_mask,
+    keras_internals,
+    validation,
+    workers,
+)
 from keras_free_adv.data import minibatches, shares
 from keras_free_adv.data.augmented import augmented
 from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_part, replayed_stream
+from keras_free_adv.data.structures import first_array
+from keras_free_adv.dense_data import require_dense, require_one_array
 from keras_free_adv.training import reductions
 from keras_free_adv.training.chance_warner import ChanceWarner, chance_of
 from keras_free_adv.training.data_checks import (
@@ -29,6 +37,7 @@ from keras_free_adv.training.not_finite_warner import NotFiniteWarner
 from keras_free_adv.training.passes_logger import PassesLogger
 from keras_free_adv.training.perturbed_input import PerturbedInput
 from keras_free_adv.training.place import Place
+from keras_free_adv.training.py_dataset_epochs import PyDatasetEpochs
 from keras_free_adv.training.random_head import RandomHead
 from keras_free_adv.training.random_layers import RandomLayers
 from keras_free_adv.training.replica_statistics import (
@@ -111,7 +120,7 @@ class AdversarialModel(WrappedModel):
             "step_size": self.step_size,
             "norm": self.norm,
             "value_range": self.value_range,
-            "perturb": self.perturb,
+            "perturb": self._input.lasting_name,
             "epsilon_warmup": self.epsilon_warmup,
         }
 
@@ -140,6 +149,10 @@ class AdversarialModel(WrappedModel):
         are images from behind it.
         """
         return self(self._with_images(x, images), training=training, behind_head=True)
+
+    def _visible(self, images: Any) -> Any:
+        """Which pixels of the clean images the model does not mask; None for all."""
+        return input_mask.visible_pixels(self.model, images, self._input.number)
 
     @property
     def _replicas(self) -> int:
@@ -261,6 +274,9 @@ class AdversarialModel(WrappedModel):
             class_weight=class_weight,
             sample_weight=sample_weight,
         )
+        require_dense("x", x)
+        require_one_array("x", x)
+        require_dense("y", y)
         sample_weight = minibatches.weights_of_outputs(sample_weight, y)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = minibatches.split_arrays(
@@ -275,6 +291,7 @@ class AdversarialModel(WrappedModel):
             shuffle=shuffle,
             live=self._live,
         )
+        source = self._checked(source)
         steps_per_epoch = _steps(source, steps_per_epoch)
         with (
             explaining_loss_of_a_worker(self.distribute_strategy),
@@ -290,7 +307,7 @@ class AdversarialModel(WrappedModel):
                 self._stream(source, bad),
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=self._with_own_callbacks(callbacks, source, bad),
+                callbacks=self._with_own_callbacks(callbacks, source, bad, x),
                 validation_data=validation_data,
                 shuffle=False,
                 initial_epoch=initial_epoch,
@@ -407,6 +424,9 @@ class AdversarialModel(WrappedModel):
         Replaying is the caller's: call it `replays` times with the same minibatch.
         """
         self._require_compiled("train_on_batch")
+        require_dense("x", x)
+        require_one_array("x", x)
+        require_dense("y", y)
         sample = minibatches.as_arrays((x, y))
         self._check_data(sample)
         sample_weight = minibatches.weights_of_outputs(sample_weight, y)
@@ -414,7 +434,7 @@ class AdversarialModel(WrappedModel):
         self._build_for(sample)
         self._random_layers.warn_on_batch()
         self._train_behind(None)
-        self._prepare(sample, rows=len(tree.flatten(sample)[0]))
+        self._prepare(sample, rows=len(first_array(sample)))
         return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
 
     def make_train_function(self, force: bool = False) -> None:
@@ -432,6 +452,10 @@ class AdversarialModel(WrappedModel):
         """The largest minibatch this model can train on, or None for any."""
         return None
 
+    def _checked(self, source: minibatches.Minibatches) -> minibatches.Minibatches:
+        """The source, with what this model needs of every minibatch checked."""
+        return source
+
     def _check_data(self, sample: tuple[Any, ...]) -> None:
         x, y = sample[:2]
         self._input.check(x, type(self).__name__)
@@ -443,7 +467,7 @@ class AdversarialModel(WrappedModel):
     def _check_weights(self, sample: tuple[Any, ...], sample_weight: Any) -> None:
         weights = minibatches.as_arrays(sample_weight)
         check_finite("sample_weight", weights)
-        examples = len(tree.flatten(sample)[0])
+        examples = len(first_array(sample))
         for one in tree.flatten(weights):
             if one is not None and np.shape(one)[:1] != (examples,):
                 raise ValueError(
@@ -458,7 +482,12 @@ class AdversarialModel(WrappedModel):
     def _build_for(self, sample: tuple[Any, ...]) -> None:
         """Builds a model that is not built: only then can a backup be restored."""
         spec = tree.map_structure(
-            lambda a: keras.KerasTensor((None, *np.shape(a)[1:]), str(a.dtype)), sample
+            lambda a: (
+                None
+                if a is None
+                else keras.KerasTensor((None, *np.shape(a)[1:]), str(a.dtype))
+            ),
+            sample,
         )
         # In a function: Keras wraps the dicts of an attribute, and does not look into
         # them any more.
@@ -502,7 +531,11 @@ class AdversarialModel(WrappedModel):
             )
 
     def _with_own_callbacks(
-        self, callbacks: Any, source: minibatches.Minibatches, bad: BadMinibatches
+        self,
+        callbacks: Any,
+        source: minibatches.Minibatches,
+        bad: BadMinibatches,
+        x: Any,
     ) -> Any:
         count = source.count
         own: list[keras.callbacks.Callback] = [
@@ -511,6 +544,8 @@ class AdversarialModel(WrappedModel):
         if count is not None:
             own.append(PassesLogger(self._place, count * self.replays))
             own += self._chance_warner(source, count)
+        elif isinstance(x, keras.utils.PyDataset):
+            own.append(PyDatasetEpochs(x))
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.callbacks[:0] = own
             for callback in own:

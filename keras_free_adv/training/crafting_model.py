@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_free_adv import random_numbers, validation
+from keras_free_adv import input_mask, random_numbers, validation
 from keras_free_adv.attacks.projected_ascent import projected_ascent
 from keras_free_adv.attacks.target import input_gradient
 from keras_free_adv.training.adversarial_model import AdversarialModel
@@ -49,13 +49,15 @@ class CraftingModel(AdversarialModel):
             start: the first iterate, `[B, ...]`.
             loss_at: maps an iterate to the loss, a scalar.
         """
+        visible = self._visible(images)
 
         def gradient_at(iterate: Any) -> Any:
             # Scaled as in the update: under float16 small gradients would vanish.
             _, gradient = input_gradient(
                 lambda point: (self.optimizer.scale_loss(loss_at(point)),), iterate
             )
-            return self._require_gradient(gradient)
+            gradient = self._require_gradient(gradient)
+            return input_mask.zero_where_masked(gradient, visible)
 
         last = projected_ascent(
             gradient_at,

@@ -64,9 +64,9 @@ def _check_class_weight(class_weight: Any) -> None:
             f"{{0: 1.0, 1: 2.5}}. Received: class_weight={class_weight!r}."
         )
     for label, weight in class_weight.items():
-        if not isinstance(label, (int, np.integer)) or label < 0:
+        if not isinstance(label, (int, np.integer)):
             raise ValueError(
-                "Argument `class_weight` must have class numbers, 0 or more, as keys. "
+                "Argument `class_weight` must have class numbers as keys. "
                 f"Received: the key {label!r}."
             )
         validation.finite_number(f"class_weight[{label}]", weight)

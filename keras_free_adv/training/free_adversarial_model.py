@@ -7,9 +7,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import geometry
+from keras_free_adv import geometry, input_mask
 from keras_free_adv.data import shares
+from keras_free_adv.data.minibatches import Minibatches
 from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv.training.image_sizes import of_one_size
 from keras_free_adv.training.perturbation import Perturbation
 
 
@@ -97,7 +99,8 @@ class FreeAdversarialModel(AdversarialModel):
         x, y, sample_weight = shares.unpacked(data)
         images = self._images_of(x)
         count = ops.shape(images)[0]
-        delta, ball = self._perturbation.read(count), self._ball()
+        visible, ball = self._visible(images), self._ball()
+        delta = input_mask.zero_where_masked(self._perturbation.read(count), visible)
 
         with tf.GradientTape() as tape:
             tape.watch(delta)
@@ -109,11 +112,15 @@ class FreeAdversarialModel(AdversarialModel):
         weights = self.trainable_weights
         g_theta, g_delta = tape.gradient(scaled_loss, (weights, delta))
         self._require_gradient(g_delta)
+        g_delta = input_mask.zero_where_masked(g_delta, visible)
 
         self._update_weights(g_theta, weights)
         delta = geometry.ascend(delta, g_delta, **ball)
         self._perturbation.write(delta, count)
         return self._logs(data, y_pred, loss)
+
+    def _checked(self, source: Minibatches) -> Minibatches:
+        return of_one_size(source, self._input.of)
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         new = self._perturbation.make_room(

@@ -9,6 +9,11 @@ from keras import tree
 class PerturbedInput:
     """Finds the images among what a model takes, and puts others in their place.
 
+    A model that was made from a dict of inputs takes a dict of the same keys. Any
+    other with several inputs takes a dict of its inputs' names. Names that Keras gave
+    by itself ("keras_tensor_3") are others in a file that is loaded; those of the
+    input layers stay, and are accepted as well.
+
     Args:
         name: of the input, when the model takes a dict of inputs; else None.
         model: the user's model.
@@ -19,8 +24,29 @@ class PerturbedInput:
     """
 
     def __init__(self, name: Any, model: keras.Model) -> None:
-        _check_name(name, model)
-        self._name = name
+        if name is not None and not isinstance(name, str):
+            raise TypeError(
+                "Argument `perturb` must be the name of an input, or None. Received: "
+                f"perturb={name!r}."
+            )
+        self._inputs = _Inputs(model)
+        self._name = name if name is None else self._inputs.key_of(name)
+        if name is None and self._inputs.count > 1:
+            raise ValueError(
+                "Argument `perturb` must name one of the model's inputs, "
+                f"{self._inputs.keys}, because there are several. Received: "
+                "perturb=None."
+            )
+
+    @property
+    def lasting_name(self) -> str | None:
+        """A name that the input still has in a file that is loaded."""
+        return None if self._name is None else self._inputs.lasting_name(self._name)
+
+    @property
+    def number(self) -> int:
+        """Which of the model's inputs it is, in the order of `model.inputs`."""
+        return 0 if self._name is None else self._inputs.number_of(self._name)
 
     def of(self, x: Any) -> Any:
         """The images in `x`: an array, a dict with the name, or a nest of one."""
@@ -48,23 +74,54 @@ class PerturbedInput:
             )
 
 
-def _check_name(perturb: Any, model: keras.Model) -> None:
-    if perturb is not None and not isinstance(perturb, str):
-        raise TypeError(
-            "Argument `perturb` must be the name of an input, or None. Received: "
-            f"perturb={perturb!r}."
-        )
-    declared = getattr(model, "inputs", None)
-    if declared is None:
-        return
-    names = [tensor.name for tensor in declared]
-    if perturb is not None and perturb not in names:
+class _Inputs:
+    """A model's inputs, and the key that each has in the data.
+
+    Args:
+        model: the user's model; of a subclassed one nothing is known.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._tensors = list(getattr(model, "inputs", None) or [])
+        keys = [tensor.name for tensor in self._tensors]
+        # The inputs as the user gave them; a Sequential has no such attribute.
+        given = getattr(model, "input", None) if len(keys) > 1 else None
+        if isinstance(given, dict):
+            key_by_tensor = {id(tensor): key for key, tensor in given.items()}
+            keys = [key_by_tensor.get(id(t), t.name) for t in self._tensors]
+        self.keys = keys
+        layers = {
+            id(layer.output): layer.name
+            for layer in model.layers
+            if isinstance(layer, keras.layers.InputLayer)
+        }
+        self._layers = [layers.get(id(t), t.name) for t in self._tensors]
+
+    @property
+    def count(self) -> int:
+        """How many there are, as far as is known."""
+        return len(self.keys)
+
+    def key_of(self, name: str) -> str:
+        """The key of the input with this key, this name, or this layer's name."""
+        if not self.keys:
+            return name
+        for names in (self.keys, [t.name for t in self._tensors], self._layers):
+            if name in names:
+                return self.keys[names.index(name)]
         raise ValueError(
-            f"Argument `perturb` must be one of the model's inputs, {names}. "
-            f"Received: perturb={perturb!r}."
+            f"Argument `perturb` must be one of the model's inputs, {self.keys}. "
+            f"Received: perturb={name!r}."
         )
-    if perturb is None and len(names) > 1:
-        raise ValueError(
-            f"Argument `perturb` must name one of the model's inputs, {names}, because "
-            "there are several. Received: perturb=None."
-        )
+
+    def number_of(self, key: str) -> int:
+        """The place of the input with this key."""
+        return self.keys.index(key) if key in self.keys else 0
+
+    def lasting_name(self, key: str) -> str:
+        """The key, unless Keras made it up: then the name of its input layer."""
+        if not self.keys:
+            return key
+        number = self.number_of(key)
+        named_by_tensor = key == self._tensors[number].name
+        return self._layers[number] if named_by_tensor else key

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import geometry, validation
+from keras_free_adv import geometry, input_mask, validation
 from keras_free_adv.data import shares
 from keras_free_adv.training.crafting_model import CraftingModel
 
@@ -110,6 +110,7 @@ class PGDAdversarialModel(CraftingModel):
         noise = geometry.get_norm(self.norm).random_start(
             self._keys_of_update(), images, self._ball()["epsilon"]
         )
+        noise = input_mask.zero_where_masked(noise, self._visible(images))
         return ops.clip(images + noise, *self.value_range)
 
     def get_config(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_free_adv import geometry, random_numbers, validation
+from keras_free_adv import geometry, input_mask, random_numbers, validation
 from keras_free_adv.compiled_loss import CompiledLoss, compiled_loss
 from keras_free_adv.data import shares
 from keras_free_adv.predictions import AUTO, Predictions, predictions_of
@@ -128,6 +128,7 @@ class TRADESModel(CraftingModel):
         noise = random_numbers.normal(
             self._keys_of_update(), ops.shape(images), images.dtype
         )
+        noise = input_mask.zero_where_masked(noise, self._visible(images))
         return geometry.keep_inside(
             images + _START * (high - low) * noise,
             images,

@@ -107,7 +107,7 @@ def _as_floats(inputs: Any, model: keras.Model) -> Any:
     return tree.map_structure(
         lambda x: (
             ops.cast(x, "float32")
-            if keras.backend.standardize_dtype(x.dtype) == "uint8"
+            if x is not None and keras.backend.standardize_dtype(x.dtype) == "uint8"
             else x
         ),
         inputs,

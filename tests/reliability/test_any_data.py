@@ -31,6 +31,7 @@ from tests.reliability.any_input import ANYTHING, clear, examples
 
 DTYPES = ["float16", "float32", "float64", "uint8", "int32", "bool"]
 # Flat pixels, a single pixel, gray and colour images, and a short film.
+MASKED = 0.0
 SHAPES = [(4,), (1, 1, 1), (3, 2, 1), (4, 4, 3), (2, 3, 3, 1)]
 
 
@@ -45,9 +46,11 @@ def eagerly():
 
 
 @functools.cache
-def network(shape, classes, softmax=False):
+def network(shape, classes, softmax=False, masked=False):
     keras.utils.set_random_seed(len(shape) + classes)
     layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes)]
+    if masked:
+        layers.insert(1, keras.layers.Masking(mask_value=MASKED))
     if softmax:
         layers.append(keras.layers.Softmax())
     return keras.Sequential(layers)
@@ -97,6 +100,13 @@ def problems(draw):
         labels = np.eye(classes)[labels]
     labels = labels.astype(draw(st.sampled_from(["int64", "uint8", "float32"])))
     return images, labels, classes, (low, high), draw(st.booleans())
+
+
+def hidden(images, masked):
+    """Which pixels the mask of a masked network hides."""
+    images = np.asarray(images, "float64")
+    all_equal = (images == MASKED).all(-1, keepdims=True)
+    return np.broadcast_to(all_equal & masked, images.shape)
 
 
 def refused(call):
@@ -157,11 +167,14 @@ def test_attacks_on_any_images(name):
         norm=st.sampled_from(["linf", "l2"]),
         layout=st.sampled_from(sorted(layouts(np.zeros((1, 1))))),
         targeted_at=st.integers(0, 99),
+        masked=st.booleans(),
     )
-    def check(problem, share, norm, layout, targeted_at):
+    def check(problem, share, norm, layout, targeted_at, masked):
         images, labels, classes, value_range, softmax = problem
         epsilon = share * (value_range[1] - value_range[0])
-        model = network(images.shape[1:], classes, softmax)
+        model = network(images.shape[1:], classes, softmax, masked)
+        if masked and images.dtype.kind == "f":
+            images[:1] = MASKED
 
         def call():
             attack = ATTACKS[name](
@@ -182,6 +195,8 @@ def test_attacks_on_any_images(name):
                 kept = found.dtype
             assert found.dtype == kept
             check_inside(found, images, epsilon, norm, value_range)
+            kept = hidden(images, masked)
+            np.testing.assert_array_equal(found[kept], np.asarray(images)[kept])
 
     check()
 
@@ -234,12 +249,14 @@ def test_training_on_any_images(name):
         size=st.integers(1, 5),
         layout=st.sampled_from(sorted(layouts(np.zeros((1, 1))))),
         weighted=st.booleans(),
+        masked=st.booleans(),
     )
-    def check(problem, norm, size, layout, weighted):
+    def check(problem, norm, size, layout, weighted, masked):
         images, labels, classes, value_range, _ = problem
         epsilon = 0.1 * (value_range[1] - value_range[0])
         one_hot = labels.ndim == 2
-        inner = keras.models.clone_model(network(images.shape[1:], classes))
+        inner = network(images.shape[1:], classes, masked=masked)
+        inner = keras.models.clone_model(inner)
         model = TRAINING[name](inner, epsilon, norm=norm, value_range=value_range)
         kind = (
             keras.losses.CategoricalCrossentropy
