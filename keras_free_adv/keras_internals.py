@@ -4,8 +4,9 @@ Each function says what it relies on; tests/test_keras_internals.py fails when a
 upgrade changes it.
 """
 
+import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -66,6 +67,76 @@ def loss_tracker(model: keras.Model) -> Any:
     Relied on: it is the one of that name among a compiled model's `metrics`.
     """
     return next(metric for metric in model.metrics if metric.name == "loss")
+
+
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers in a model, those within other layers too, and not itself.
+
+    Relied on: `_flatten_layers`, by which Keras finds out what it has to build.
+    """
+    return list(model._flatten_layers(include_self=False))
+
+
+def own_metrics(model: keras.Model) -> list[Any]:
+    """The metrics that a model and its layers made, without what `compile` made.
+
+    Relied on: a model that is compiled lists those of `compile` by these names, and
+    the metrics of a model within another model are not in the outer one's `metrics`.
+    """
+    compiled = [model._loss_tracker, model._compile_metrics]
+    if model._compile_loss is not None:
+        compiled += model._compile_loss.metrics
+    return [
+        metric for metric in model.metrics if all(metric is not c for c in compiled)
+    ]
+
+
+@contextlib.contextmanager
+def without_losses_of_outputs(model: keras.Model) -> Iterator[None]:
+    """Within, `compute_loss` does not log the losses of single outputs.
+
+    Relied on: a compiled loss of several outputs hands each output's loss to
+    `update_state` of one of its `metrics`.
+    """
+    with _losses_of_outputs(model):
+        yield
+
+
+def losses_of_outputs(
+    model: keras.Model, y: Any, y_pred: Any, sample_weight: Any
+) -> list[tuple[Any, Any]]:
+    """The metric and the loss of each output; none for a model of one output.
+
+    The loss is what Keras would log: not weighted by `loss_weights`, and in a replica
+    the mean of its own examples, or the sum times the number of replicas. Relied on:
+    as `without_losses_of_outputs`.
+    """
+    if not model._compile_loss or not model._compile_loss.metrics:
+        return []
+    with _losses_of_outputs(model) as found:
+        model._compile_loss(y, y_pred, sample_weight)
+    return found
+
+
+@contextlib.contextmanager
+def _losses_of_outputs(model: keras.Model) -> Iterator[list[tuple[Any, Any]]]:
+    """Collects what Keras hands to the metrics of the outputs' losses."""
+    found: list[tuple[Any, Any]] = []
+    metrics = model._compile_loss.metrics if model._compile_loss else []
+    for metric in metrics:
+        vars(metric)["update_state"] = _collector(metric, found)
+    try:
+        yield found
+    finally:
+        for metric in metrics:
+            del vars(metric)["update_state"]
+
+
+def _collector(metric: Any, found: list[tuple[Any, Any]]) -> Callable[..., None]:
+    def update_state(values: Any, sample_weight: Any = None) -> None:
+        found.append((metric, values))
+
+    return update_state
 
 
 def build_metrics(model: keras.Model, batch: Any) -> None:

@@ -57,6 +57,12 @@ class OwnLoss(keras.Model):
         return 0.0
 
 
+def overriding(method):
+    """A model whose class has a method of its own."""
+    own = {method: lambda self, *args, **kwargs: None}
+    return type("Own", (keras.Model,), own)()
+
+
 def task_with_preprocessor():
     network = small_network()
     object.__setattr__(network, "preprocessor", WithPreprocessor(1))
@@ -222,6 +228,30 @@ MISTAKES = {
     "own train_step": (
         lambda: wrapped(network=OwnStep()),
         "`model`.*`train_step`.*OwnStep.*pass the network inside",
+    ),
+    **{
+        f"own {method}": (
+            lambda method=method: wrapped(network=overriding(method)),
+            rf"`model`.*`{method}`.*Own\.{method}.*Received: Own\. {remedy}",
+        )
+        for method, remedy in {
+            "compute_metrics": "Move",
+            "get_metrics_result": "Move",
+            "reset_metrics": "Move",
+            "fit": "Move what it does into a callback",
+            "compile": "Pass the network inside",
+            "evaluate": "Pass the network inside",
+            "test_step": "Move",
+            "train_on_batch": "Pass the network inside",
+            "test_on_batch": "Pass the network inside",
+            "make_train_function": "Move",
+            "make_test_function": "Move",
+            "make_predict_function": "Override `predict_step`",
+        }.items()
+    },
+    "an HDF5 file": (
+        lambda: wrapped().save("model.h5"),
+        r"`filepath`.*'.keras'.*Received: filepath='model.h5'.*model.model.save",
     ),
     "own compute_loss": (
         lambda: wrapped(network=OwnLoss()),

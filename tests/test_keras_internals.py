@@ -67,6 +67,51 @@ def test_metrics_are_built_without_a_batch():
         np.testing.assert_array_equal(one, other)
 
 
+def test_layers_within_layers_are_found_and_the_model_is_not():
+    class Outer(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="outer")
+            self.inner = keras.layers.Dense(1, name="inner")
+
+    model = keras.Sequential([Outer()])
+    found = keras_internals.all_layers(model)
+    assert sorted(layer.name for layer in found) == ["inner", "outer"]
+
+
+def test_a_models_own_metrics_are_those_it_had_before_it_was_compiled():
+    inputs = keras.Input((2,))
+    outputs = [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)]
+    model = keras.Model(inputs, outputs)
+    model.mine = keras.metrics.Mean(name="mine")
+    assert keras_internals.own_metrics(model) == [model.mine]
+    model.compile("sgd", ["mse", "mae"], metrics=["mae", "mse"])
+    numbers = np.ones((3, 2), "float32"), [np.ones((3, 1), "float32")] * 2
+    model.train_on_batch(*numbers)
+    assert len(model.metrics) == 5  # two losses, their sum, the compiled, and mine
+    assert keras_internals.own_metrics(model) == [model.mine]
+
+
+def test_losses_of_outputs_are_found_and_not_logged():
+    inputs = keras.Input((2,), name="x")
+    outputs = {
+        name: keras.layers.Dense(1, name=name, kernel_initializer="ones")(inputs)
+        for name in "ab"
+    }
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", {"a": "mse", "b": "mae"}, loss_weights={"a": 1.0, "b": 5.0})
+    x, y = np.ones((4, 2), "float32"), dict.fromkeys("ab", np.zeros((4, 1), "float32"))
+    model.test_on_batch(x, y)
+    model.reset_metrics()
+    with keras_internals.without_losses_of_outputs(model):
+        assert float(model.compute_loss(x, y, model(x))) == 4.0 + 5 * 2.0
+    found = keras_internals.losses_of_outputs(model, y, model(x), None)
+    assert [(m.name, float(v)) for m, v in found] == [("a_loss", 4.0), ("b_loss", 2.0)]
+    assert [float(m.total) for m, _ in found] == [0.0, 0.0]
+    model.compute_loss(x, y, model(x))  # as before
+    assert [float(m.result()) for m, _ in found] == [4.0, 2.0]
+    assert keras_internals.losses_of_outputs(compiled(), y, x, None) == []
+
+
 def test_a_layer_is_saved_as_the_class_it_stands_in_for(tmp_path):
     class Doubling(keras.layers.Dense):
         def call(self, inputs):

@@ -10,6 +10,7 @@ from keras_free_adv import validation, workers
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.callbacks import order
+from keras_free_adv.callbacks.shared_data import CallbackWithData
 from keras_free_adv.evaluation.evaluate_robustness import (
     check_seeds,
     checked_attacks,
@@ -28,7 +29,7 @@ _ROUNDING = 1e-9
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
-class CollapseGuard(keras.callbacks.Callback):
+class CollapseGuard(CallbackWithData):
     """Notices when adversarial training collapses, and stops it.
 
     Free and fast training can overfit to the perturbation they train on: accuracy on

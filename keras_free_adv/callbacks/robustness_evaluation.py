@@ -9,6 +9,7 @@ import keras
 from keras_free_adv import validation, workers
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.callbacks import order
+from keras_free_adv.callbacks.shared_data import CallbackWithData
 from keras_free_adv.callbacks.summaries import Summaries
 from keras_free_adv.evaluation.evaluate_robustness import (
     check_seeds,
@@ -19,7 +20,7 @@ from keras_free_adv.user_warnings import each_kind_once
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
-class RobustnessEvaluation(keras.callbacks.Callback):
+class RobustnessEvaluation(CallbackWithData):
     """Logs `val_<attack name>_accuracy` at the end of an epoch.
 
     The entries are in `fit`'s logs and history, so that callbacks which come after

@@ -44,6 +44,9 @@ from keras_free_adv.training.replica_statistics import (
     warn_of_statistics_that_drift,
 )
 from keras_free_adv.training.shared_overflow import shared_overflow
+from keras_free_adv.training.training_argument import (
+    warn_of_layers_in_inference_mode,
+)
 from keras_free_adv.training.wrapped_model import WrappedModel
 from keras_free_adv.user_warnings import warn_user
 from keras_free_adv.workers import explaining_loss_of_a_worker, logs_of_workers
@@ -205,6 +208,20 @@ class AdversarialModel(WrappedModel):
             return loss
         return loss * shares.proportion(data, summed=reductions.are_summed(self.loss))
 
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """As Keras'; but in training `_logs` logs the losses of single outputs."""
+        if not training:
+            return super().compute_loss(x, y, y_pred, sample_weight, training=False)
+        with keras_internals.without_losses_of_outputs(self):
+            return super().compute_loss(x, y, y_pred, sample_weight, training=True)
+
     def _logs(self, data: Any, y_pred: Any, loss: Any) -> dict[str, Any]:
         """Updates the metrics with a minibatch, and returns what they are now."""
         if len(loss.shape) > 0:  # reduction="none": each example's
@@ -213,6 +230,7 @@ class AdversarialModel(WrappedModel):
             loss = loss * self._replicas
         tracker = keras_internals.loss_tracker(self)
         tracker.update_state(loss, sample_weight=shares.weight_of_loss(data))
+        self._log_losses_of_outputs(data, y_pred)
 
         def with_metrics() -> dict[str, Any]:
             x, y, y_counted, sample_weight = shares.counted(data, y_pred)
@@ -226,6 +244,24 @@ class AdversarialModel(WrappedModel):
         else:
             logs = with_metrics()
         return logs_of_workers(logs, self.distribute_strategy)
+
+    def _log_losses_of_outputs(self, data: Any, y_pred: Any) -> None:
+        """Logs each output's loss so that, unweighted, they add up to the loss.
+
+        Keras would count each minibatch alike, and the example too that a replica
+        without any is given.
+        """
+        _, y, sample_weight = shares.unpacked(data)
+        found = keras_internals.losses_of_outputs(self, y, y_pred, sample_weight)
+        for tracker, loss in found:
+            summed = reductions.are_summed(self.loss)
+            if len(loss.shape) > 0:  # reduction="none"
+                loss = ops.mean(loss) / self._replicas
+                summed = False
+            tracker.update_state(
+                loss * shares.proportion(data, summed=summed),
+                sample_weight=shares.weight_of_loss(data),
+            )
 
     # The stream and `fit`.
 
@@ -342,6 +378,7 @@ class AdversarialModel(WrappedModel):
         """Checks the data, makes room for it, and enters the stream."""
         self._check_data(source.sample)
         self._build_for(source.sample)
+        warn_of_layers_in_inference_mode(self.model)
         self._train_behind(
             self._random_layers.head_in_fit(replayed_by_user=self._replayed_by_user)
         )
@@ -495,6 +532,10 @@ class AdversarialModel(WrappedModel):
         if not self.built:
             with self.distribute_strategy.scope():
                 self(self._with_images(*self._symbolic_inputs()))
+        if self.train_function is None and len(tree.flatten(sample[1])) > 1:
+            # Each output's loss has a metric, which the update finds there.
+            with self.distribute_strategy.scope():
+                self.build_metrics()
 
     def _symbolic_inputs(self) -> tuple[Any, Any]:
         x = self._batch_spec()[0]

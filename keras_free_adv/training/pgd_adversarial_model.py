@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import geometry, input_mask, validation
+from keras_free_adv import geometry, input_mask, keras_internals, validation
 from keras_free_adv.data import shares
 from keras_free_adv.training.crafting_model import CraftingModel
 
@@ -88,7 +88,8 @@ class PGDAdversarialModel(CraftingModel):
 
         def loss_at(iterate: Any) -> Any:
             y_pred = self._outputs_at(x, iterate, training=False)
-            return self.compute_loss(x, y, y_pred, sample_weight, training=False)
+            with keras_internals.without_losses_of_outputs(self):
+                return self.compute_loss(x, y, y_pred, sample_weight, training=False)
 
         perturbed = self._climb(images, self._start(images), loss_at)
 

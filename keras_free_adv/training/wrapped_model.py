@@ -1,12 +1,50 @@
 """A Keras model around the user's own."""
 
+import os
 from typing import Any
 
 import keras
 from keras import ops, tree
 
 from keras_free_adv import keras_internals
+from keras_free_adv.training.training_argument import takes_training
 from keras_free_adv.workers import logs_of_workers
+
+# The adversarial model trains and evaluates by its own of these: an override is lost.
+_BYPASSED = (
+    "train_step",
+    "test_step",
+    "compute_loss",
+    "compute_metrics",
+    "get_metrics_result",
+    "reset_metrics",
+    "make_train_function",
+    "make_test_function",
+    "make_predict_function",
+    "compile",
+    "fit",
+    "evaluate",
+    "train_on_batch",
+    "test_on_batch",
+)
+_REMEDY = (
+    "Move what it does into a loss, a metric or `add_loss`, or pass the network inside."
+)
+_CALL_IT = "Pass the network inside, and do what the override does where you call it."
+_REMEDIES = {
+    "fit": "Move what it does into a callback, or do it where you call `fit`.",
+    "compile": "Pass the network inside, and all settings to `compile` directly.",
+    "evaluate": _CALL_IT,
+    "train_on_batch": _CALL_IT,
+    "test_on_batch": _CALL_IT,
+    "make_predict_function": "Override `predict_step` or `predict` instead.",
+}
+# KerasHub's overrides of what users call add default arguments to `compile`, and a
+# preprocessor, which is refused by itself.
+_ADD_NOTHING = {
+    "keras_hub": ("compile", "fit", "evaluate", "predict")
+    + ("train_on_batch", "test_on_batch", "predict_on_batch")
+}
 
 
 class WrappedModel(keras_internals.BuiltFromOneReplica):
@@ -34,6 +72,10 @@ class WrappedModel(keras_internals.BuiltFromOneReplica):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Calls the user's model, on integer pixels (uint8) as on floats."""
+        if not takes_training(self.model):
+            # Keras calls such a model without the argument, which its layers take for
+            # inference. Left out here, it would be handed on from this call to them.
+            training = False
         return self.model(_as_floats(inputs, self.model), training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -43,6 +85,51 @@ class WrappedModel(keras_internals.BuiltFromOneReplica):
     def test_step(self, data: Any) -> dict[str, Any]:
         """As Keras', on many machines too."""
         return logs_of_workers(super().test_step(data), self.distribute_strategy)
+
+    def predict_step(self, data: Any) -> Any:
+        """As the user's model predicts."""
+        if not _overrides(self.model, "predict_step"):
+            return super().predict_step(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x = _as_floats(x, self.model)
+        data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        return self.model.predict_step(data)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """As the user's model predicts."""
+        if _overrides(self.model, "predict"):
+            return self.model.predict(*args, **kwargs)
+        return super().predict(*args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """As the user's model predicts."""
+        if _overrides(self.model, "predict_on_batch"):
+            return self.model.predict_on_batch(x)
+        return super().predict_on_batch(x)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Keras' metrics of a model, and those that the user's model makes itself."""
+        found = list(super().metrics)
+        known = {id(metric) for metric in found}
+        own = keras_internals.own_metrics(self.model)
+        return found + [metric for metric in own if id(metric) not in known]
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.save`, to a `.keras` file.
+
+        Raises:
+            ValueError: `filepath` ends in `.h5` or `.hdf5`.
+        """
+        if os.fspath(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "Argument `filepath` must end in '.keras'. Received: "
+                f"filepath={str(filepath)!r}. Keras' HDF5 format keeps neither delta "
+                "nor the position in the data, and cannot load the model again. Save "
+                "the network alone by model.model.save(...), or weights, delta and "
+                "position by model.save_weights('....weights.h5')."
+            )
+        super().save(filepath, *args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -72,6 +159,16 @@ class WrappedModel(keras_internals.BuiltFromOneReplica):
         return self.model.outputs
 
     @property
+    def input(self) -> Any:
+        """The user's model's input, or inputs as it takes them."""
+        return self.model.input
+
+    @property
+    def output(self) -> Any:
+        """The user's model's output, or outputs as it returns them."""
+        return self.model.output
+
+    @property
     def input_shape(self) -> Any:
         """The user's model's input shape."""
         return self.model.input_shape
@@ -99,6 +196,15 @@ class WrappedModel(keras_internals.BuiltFromOneReplica):
         return self.model.export(*args, **kwargs)
 
 
+def _overrides(model: keras.Model, method: str) -> bool:
+    """Whether the model's class does something else than Keras in a method."""
+    own = getattr(type(model), method)
+    library = own.__module__.partition(".")[0]
+    if method in _ADD_NOTHING.get(library, ()):
+        return False
+    return own is not getattr(keras.Model, method)
+
+
 def _as_floats(inputs: Any, model: keras.Model) -> Any:
     """Casts integer inputs to float, but for those the model declares as integer."""
     declared = getattr(model, "inputs", None)
@@ -121,14 +227,13 @@ def _refuse_what_cannot_be_wrapped(model: Any) -> None:
             f"{model!r} (of type {type(model).__name__}). Wrap layers in a "
             "keras.Sequential first."
         )
-    for method in ("train_step", "compute_loss", "compute_metrics", "test_step"):
-        if getattr(type(model), method) is not getattr(keras.Model, method):
+    for method in _BYPASSED:
+        if _overrides(model, method):
             raise ValueError(
                 f"Argument `model` must not override `{method}`: the adversarial "
-                f"model trains it with a step of its own, and would bypass "
+                f"model has a `{method}` of its own, and would bypass "
                 f"{type(model).__name__}.{method}. Received: {type(model).__name__}. "
-                "Move what it does into a loss, a metric or `add_loss`, or pass the "
-                "network inside."
+                f"{_REMEDIES.get(method, _REMEDY)}"
             )
     if getattr(model, "preprocessor", None) is not None:
         raise ValueError(
