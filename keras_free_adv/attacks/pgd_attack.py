@@ -42,7 +42,8 @@ class PGDAttack(Attack):
             restarts (a misclassified one if there is any, else the largest loss);
             "last" the last iterate of each restart, as in the paper.
         targeted: whether `labels` are classes to be reached.
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for the model's own, see
+            `keras_free_adv.pixel_scale`.
         from_logits: whether the model returns logits. "auto" looks through a final
             softmax, and otherwise decides from the outputs.
         seed: random starts follow from (seed, position of the example, restart).
@@ -87,7 +88,7 @@ class PGDAttack(Attack):
         loss: str | keras.losses.Loss = "cross_entropy",
         keep: str = "best",
         targeted: bool = False,
-        value_range: tuple[float, float] = (0.0, 1.0),
+        value_range: tuple[float, float] | None = None,
         from_logits: bool | str = "auto",
         seed: int | None = None,
         name: str | None = None,
@@ -147,11 +148,11 @@ class PGDAttack(Attack):
 
     def start(self, target: Target, images: Any, keys: Any, runs: Any) -> Any:
         """A random point of the ball, or the image."""
-        del target, runs
+        del runs
         if not self.random_start:
             return images
         noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
-        return ops.clip(images + noise, *self.value_range)
+        return ops.clip(images + noise, *target.value_range)
 
     def step(
         self, target: Target, images: Any, state: Any, step: Any
@@ -176,7 +177,7 @@ class PGDAttack(Attack):
             step_size=self.step_size,
             epsilon=self.epsilon,
             norm=self.norm,
-            value_range=self.value_range,
+            value_range=target.value_range,
         ), Outcome(iterate, fooled, loss)
 
     def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:

@@ -14,6 +14,7 @@ from keras_free_adv.evaluation.evaluate_robustness import (
     check_seeds,
     checked_attacks,
     evaluate_robustness,
+    one_value_range,
 )
 
 
@@ -87,6 +88,7 @@ class RobustnessEvaluation(keras.callbacks.Callback):
         self.last_accuracy = {}
         if workers.many_workers(self.model.distribute_strategy):
             check_seeds(self.attacks, "Many workers need")
+        one_value_range(self.attacks, self.model)
         order.warn_of_early_monitors(self, self.names)
         if self._summaries:
             self._summaries.begin(self.model)

@@ -43,7 +43,8 @@ def plot_large_epsilon(
 
     Args:
         models: name to classifier.
-        images: `[B, height, width, 1 or 3]`, on the attack's `value_range`.
+        images: `[B, height, width, 1 or 3]`, on the `value_range` of the attack, or of
+            the models if it has none.
         targets: the classes to reach: numbers `[B]`, or one-hot rows.
         attack: a targeted attack of many steps, such as
             `PGDAttack(30 / 255, steps=100, targeted=True)`.
@@ -72,7 +73,8 @@ def plot_large_epsilon(
             f"steps=100, targeted=True). Received: {what}."
         )
     images, targets = checks.labelled_images(images, targets, models, "targets")
-    validation.pixels_in_range("images", images, attack.value_range)
+    value_range = checks.value_range_of(attack, models)
+    validation.pixels_in_range("images", images, value_range)
     names = checks.class_names(class_names, models)
     for network in models.values():
         check_classes(targets, attack.view_of(network, images).classes, "targets")
@@ -82,14 +84,14 @@ def plot_large_epsilon(
     figure = new_figure(2.1 * columns + 0.6, 2.3 * rows + 1.0)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis, image, target in zip(axes[:, 0], images, given, strict=True):
-        show_image(axis, to_unit_range(image, attack.value_range))
+        show_image(axis, to_unit_range(image, value_range))
         axis.set_ylabel(f"→ {checks.name_of(target, names)}", fontsize=TITLE)
     axes[0][0].set_title("image", fontsize=TEXT)
     for column, (name, model) in enumerate(models.items(), start=1):
         adversarial = np.asarray(attack(images, targets, model=model))
         found = probabilities(model, attack, adversarial)
         for row, axis in enumerate(axes[:, column]):
-            show_image(axis, to_unit_range(adversarial[row], attack.value_range))
+            show_image(axis, to_unit_range(adversarial[row], value_range))
             sees, predicted = prediction(found[row], names)
             mark(axis, sees, reached=bool(predicted == given[row]))
         axes[-1][column].set_xlabel(fitted(name, 1.9), fontsize=TITLE)
