@@ -5,6 +5,7 @@
         --attacks=paper,square --examples=500
 
 Given the folder of a run, data set, epsilon and norm are those of its recipe. The
+data set's pixels are brought to the scale that the model's first layers show. The
 report is printed and written, as JSON and Markdown, into the folder of the model. An
 evaluation that was interrupted goes on when the same command is given again.
 """
@@ -14,10 +15,11 @@ from typing import Any
 
 import keras
 import runs
+import tensorflow as tf
 from absl import app, flags
 
 import keras_free_adv as kfa
-from keras_free_adv import datasets, files, zoo
+from keras_free_adv import datasets, files, pixel_scale, zoo
 from keras_free_adv.recipes import Recipe
 
 FLAGS = flags.FLAGS
@@ -79,6 +81,7 @@ def paper_attacks(table: str, epsilon: float, norm: str, seed: int) -> list[Any]
         "epsilon": epsilon,
         "step_size": epsilon / 4,
         "norm": norm,
+        "value_range": None,
         "seed": seed,
     }
     return [
@@ -97,6 +100,13 @@ def chosen_attacks(epsilon: float, norm: str, table: str) -> list[Any]:
             made = attack(name, epsilon, norm, FLAGS.seed)
         found.update({one.name: one for one in made})
     return list(found.values())
+
+
+def on_scale(data: tf.data.Dataset, low: float, high: float) -> tf.data.Dataset:
+    """Images of [0, 1], in the range of a model's pixels."""
+    if (low, high) == pixel_scale.UNIT_RANGE:
+        return data
+    return data.map(lambda images, labels: (low + (high - low) * images, labels))
 
 
 def report_path(path: Path, recipe: Recipe | None) -> Path:
@@ -126,7 +136,10 @@ def main(argv: list[str]) -> None:
     path, recipe = runs.model_and_recipe("model")
     epsilon = runs.number("epsilon", runs.setting("epsilon", recipe and recipe.epsilon))
     norm = runs.setting("norm", recipe.norm if recipe else "linf")
-    attacks = chosen_attacks(epsilon, norm, recipe.attacks if recipe else "cifar10")
+    model = load(path)
+    low, high = pixel_scale.resolve(None, model)
+    table = recipe.attacks if recipe else "cifar10"
+    attacks = chosen_attacks(epsilon * (high - low), norm, table)
     test = datasets.load(
         runs.setting("dataset", recipe and recipe.dataset),
         split=runs.setting("split", recipe.test_split if recipe else "test"),
@@ -138,8 +151,8 @@ def main(argv: list[str]) -> None:
     if output.suffix != ".json":
         raise app.UsageError(f"--output must end with .json. Received: {output}.")
     report = kfa.evaluate_robustness(
-        load(path),
-        test,
+        model,
+        on_scale(test, low, high),
         attacks,
         max_examples=FLAGS.examples,
         batch_size=FLAGS.batch_size,

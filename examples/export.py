@@ -7,7 +7,8 @@
 Each call makes a new version under --output, which a running server finds by itself.
 Given the folder of a run, class names and image size are those of its data set, and its
 recipe and its newest report go into the artifact. An --output that ends with .tflite is
-a file for LiteRT. A model says nothing of its pixels: if they are not in [0, 1], pass
+a file for LiteRT. The range of the pixels is read off the model, if it begins with
+Rescaling(1 / 255) or the like; if it shows nothing and they are not in [0, 1], pass
 --value_range=0,255 or what they were in training.
 """
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 import keras_free_adv
-from keras_free_adv import files, recipes
+from keras_free_adv import files, pixel_scale, recipes
 from keras_free_adv.recipes import Recipe
 
 SETTINGS, MODEL, HISTORY = "settings.json", "model.keras", "history.json"
@@ -168,7 +168,7 @@ def model_and_recipe(flag: str) -> tuple[Path, Recipe | None]:
     return path, recipe
 
 
-def pixel_range(model: object) -> tuple[float, float]:
+def pixel_range(model: keras.Model) -> tuple[float, float]:
     """The range of the model's pixels, from --value_range or the model."""
     said = flags.FLAGS.value_range
     if said is not None:
@@ -179,8 +179,11 @@ def pixel_range(model: object) -> tuple[float, float]:
                 "--value_range must be two numbers, such as 0,255. Received: "
                 f"{','.join(said)}."
             ) from error
-        return low, high
-    return getattr(model, "value_range", (0.0, 1.0))
+        said = (low, high)
+    try:
+        return pixel_scale.resolve(said, model)
+    except ValueError as error:
+        raise app.UsageError(f"--value_range: {error}") from error
 
 
 def recipe_of(folder: Path, flag: str = "model") -> Recipe:

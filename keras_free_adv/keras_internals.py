@@ -291,6 +291,17 @@ def inputs_of_masking_layers(
     return seen
 
 
+def calls_in_graph(model: keras.Model) -> list[Any]:
+    """The calls of operations that a functional model is made of, or [].
+
+    Each has `operation`, `arguments.args`, `input_tensors`, `outputs` and `is_input`.
+    What an operation says of itself (`layer.input`) is of its first call, which may be
+    in another model. Relied on: `_nodes_by_depth` of functional and Sequential models.
+    """
+    by_depth = getattr(model, "_nodes_by_depth", {})
+    return [call for calls in by_depth.values() for call in calls]
+
+
 def save_as(layer: type, name: str) -> None:
     """Makes Keras save objects of `layer` as those of its public class `name`.
 

@@ -224,8 +224,10 @@ def pixel_range(value_range: Any) -> tuple[float, float]:
     return low, high
 
 
-def ball_radius(epsilon: Any, value_range: tuple[float, float], norm: str) -> float:
-    """Returns `epsilon` as a float, checked against the pixel scale.
+def ball_radius(
+    epsilon: Any, value_range: tuple[float, float] | None, norm: str
+) -> float:
+    """Returns `epsilon` as a float, checked against the pixel scale if it is known.
 
     An L-infinity ball wider than the range holds every image; almost always it
     means that epsilon is on another pixel scale than the images.
@@ -233,6 +235,8 @@ def ball_radius(epsilon: Any, value_range: tuple[float, float], norm: str) -> fl
     radius = positive_number(
         "epsilon", epsilon, "For 8-bit images scaled to [0, 1] pass epsilon=8 / 255."
     )
+    if value_range is None:
+        return radius
     low, high = value_range
     if norm == "linf" and radius > high - low:
         raise ValueError(

@@ -79,6 +79,21 @@ def compiled(model=None, loss=None, **kwargs):
     return model
 
 
+def takes_8_bit_pixels():
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+
+
+def dense(shape):
+    return keras.Sequential([keras.Input(shape), layers.Flatten(), layers.Dense(3)])
+
+
 def vectors():
     return keras.Sequential([keras.Input((5,)), layers.Dense(3)])
 
@@ -680,7 +695,7 @@ MISTAKES = {
         "`gradient_samples`.*whole.*1.5",
     ),
     "APGD epsilon on 0-255": (
-        lambda: APGDAttack(8),
+        lambda: APGDAttack(8)(IMAGES, LABELS, model=small_network()),
         "`epsilon`.*width.*epsilon=8.*8 / 255",
     ),
     "APGD restarts True": (
@@ -754,8 +769,26 @@ MISTAKES = {
         "`attacks`.*one `norm`.*'linf'.*'fab_t'.*norm='l2'",
     ),
     "a part of another range": (
-        lambda: AutoAttack(0.1, attacks=[SquareAttack(0.1, value_range=(0, 255))]),
+        lambda: AutoAttack(
+            0.1,
+            value_range=(0, 1),
+            attacks=[SquareAttack(0.1, value_range=(0, 255))],
+        ),
         "`attacks`.*one `value_range`.*'square'.*255",
+    ),
+    "the pixels of another model": (
+        lambda: attack(model=takes_8_bit_pixels(), value_range=(0, 1)),
+        r"`value_range`.*\(0, 1\).*takes pixels in \(0, 255\).*Rescaling",
+    ),
+    "a data format that is none": (
+        lambda: SquareAttack(0.1, data_format="NCHW"),
+        "`data_format`.*'channels_last', 'channels_first'.*'NCHW'",
+    ),
+    "channels first in an attack on squares": (
+        lambda: SquareAttack(0.1)(
+            IMAGES.transpose(0, 3, 1, 2), LABELS, model=dense((1, 6, 6))
+        ),
+        r"`data_format`.*\(16, 1, 6, 6\).*'channels_last'.*'channels_first'",
     ),
     "a seed beyond 64 bits": (
         lambda: attack(seed=2**64),

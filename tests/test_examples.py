@@ -462,11 +462,36 @@ def test_a_run_is_exported_with_all_that_is_known_of_it(tmp_path, short_run):
     said = fails("export.py", *flags, f"--report={other}")
     assert "must be of the model that is exported" in said
     flags[1] = f"--output={tmp_path / 'digits.tflite'}"
-    said = run("export.py", *flags, "--value_range=0,255")
+    # Its first layer takes pixels of [0, 1].
+    said = fails("export.py", *flags, "--value_range=0,255")
+    assert "--value_range: Argument `value_range`" in said
+    said = run("export.py", *flags)
     assert "Written" in said
-    assert "Pixels are in [0, 255]." in said
+    assert "Pixels are in [0, 1]." in said
     assert (tmp_path / "digits.tflite").stat().st_size > 10_000
     assert "--version: a .tflite file" in fails("export.py", *flags, "--version=3")
+
+
+def test_the_scale_of_a_plain_model_is_read_off_its_first_layer(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+    model.save(tmp_path / "mine.keras")
+    flag = f"--model={tmp_path / 'mine.keras'}"
+    said = run("export.py", flag, f"--output={tmp_path / 'mine.tflite'}")
+    assert "Pixels are in [0, 255]." in said
+    flags = [flag, "--dataset=digits", "--epsilon=1/255", "--examples=16"]
+    run("evaluate.py", *flags, "--attacks=paper,fgsm", "--verbose=0")
+    found = json.loads((next(tmp_path.glob("report-*.json"))).read_text())
+    for settings in found["threat_models"].values():
+        assert settings["epsilon"] == pytest.approx(1)
+        assert settings["value_range"] == [0, 255]
+    assert not any("Pixels lie between" in said for said in found["warnings"])
 
 
 def test_the_readme_names_every_program_and_its_flags():

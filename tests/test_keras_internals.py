@@ -271,3 +271,26 @@ def test_the_calls_of_a_graph_come_in_their_order_and_can_be_repeated():
     assert rescaled.outputs[0] is outputs
     again = keras_internals.call_again(added, np.float32([[1.0, 2.0]]))
     np.testing.assert_array_equal(again, [[2.0, 3.0]])
+
+
+def test_the_calls_in_a_graph_are_those_of_this_model():
+    """A layer that is shared tells its first call, which is in another model."""
+    inputs, others = keras.Input((3,)), keras.Input((3,))
+    shared = keras.layers.Dense(2)
+    shared(others)
+    outputs = shared(inputs / 2.0)
+    calls = keras_internals.calls_in_graph(keras.Model(inputs, outputs))
+    by_kind = {type(call.operation).__name__: call for call in calls}
+    assert set(by_kind) == {"InputLayer", "TrueDivide", "Dense"}
+    divide, dense = by_kind["TrueDivide"], by_kind["Dense"]
+    assert divide.arguments.args[0] is inputs
+    assert divide.arguments.args[1] == 2.0
+    assert dense.operation is shared
+    assert dense.input_tensors[0] is divide.outputs[0]
+    assert dense.outputs[0] is outputs
+    assert [call.is_input for call in calls].count(True) == 1
+
+    class Own(keras.Model):
+        pass
+
+    assert keras_internals.calls_in_graph(Own()) == []

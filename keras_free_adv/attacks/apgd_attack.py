@@ -66,7 +66,8 @@ class APGDAttack(Attack):
             few classes for a ratio (fewer than 3, and 4 targeted) the margin takes
             its place, and a warning says so.
         targets: number of target classes of "targeted_dlr", or as many as there are.
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for the model's own, see
+            `keras_free_adv.pixel_scale`.
         from_logits: whether the model returns logits; see `PGDAttack`.
         predicts: what the model predicts; see `PGDAttack`.
         seed: random starts follow from (seed, position of the example, run).
@@ -97,7 +98,7 @@ class APGDAttack(Attack):
         norm: str = "linf",
         loss: str = "cross_entropy",
         targets: int = 9,
-        value_range: tuple[float, float] = (0.0, 1.0),
+        value_range: tuple[float, float] | None = None,
         from_logits: bool | str = "auto",
         predicts: str = AUTO,
         seed: int | None = None,
@@ -169,7 +170,7 @@ class APGDAttack(Attack):
     def start(self, target: Target, images: Any, keys: Any, runs: Any) -> _State:
         """A random point of the ball, a step size of 2 epsilon."""
         noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
-        start = target.keep_masked(ops.clip(images + noise, *self.value_range))
+        start = target.keep_masked(ops.clip(images + noise, *target.value_range))
         nothing = target.each(-float("inf"))
         zeros = target.each(0, "int32")
         return _State(
@@ -204,7 +205,7 @@ class APGDAttack(Attack):
             best_loss=ops.where(better, loss, state.best_loss),  # never a NaN
         )
         state, gradient = self._check(state, gradient, step)
-        return self._move(images, state, gradient, step), outcome
+        return self._move(target, images, state, gradient, step), outcome
 
     def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
         """The cross-entropy, or the margin, which is alike for every target class."""
@@ -275,7 +276,9 @@ class APGDAttack(Attack):
             halved_at_check=ops.where(here, halve, state.halved_at_check),
         ), gradient
 
-    def _move(self, images: Any, state: _State, gradient: Any, step: Any) -> _State:
+    def _move(
+        self, target: Target, images: Any, state: _State, gradient: Any, step: Any
+    ) -> _State:
         """A step up, and a share of the last move.
 
         z       = P(x^(k) + eta direction(g))
@@ -285,7 +288,7 @@ class APGDAttack(Attack):
         ball: dict[str, Any] = {
             "epsilon": self.epsilon,
             "norm": self.norm,
-            "value_range": self.value_range,
+            "value_range": target.value_range,
         }
         here = state.iterate
         step_size = ops.reshape(state.step_size, one_an_example)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import geometry, validation
+from keras_free_adv import geometry, pixel_scale, validation
 from keras_free_adv.attacks.compiled_attack import CompiledAttack
 from keras_free_adv.attacks.outcome import Outcome, any_label, more_damaging
 from keras_free_adv.attacks.target import Target
@@ -37,6 +37,8 @@ class Attack(keras.layers.Layer):
         stops_when_fooled: whether a run ends as soon as the example is fooled, or
             goes on to a larger loss. (An evaluation always ends it.)
         white_box: whether it uses the model's gradient.
+        data_format: which axis of the images holds the channels, for an attack that
+            has to know; None for the model's own.
         graphs: what it has compiled, for each model.
 
     Args:
@@ -44,7 +46,8 @@ class Attack(keras.layers.Layer):
         restarts: independent restarts, each on the examples the former left standing.
         norm: "linf" or "l2", of each example.
         targeted: whether labels are the classes to reach, not to leave.
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for the model's own, see
+            `keras_free_adv.pixel_scale`.
         from_logits: True, False or "auto"; see `keras_free_adv.predictions`.
         predicts: "class", "labels" or "auto"; likewise.
         seed: whole number; draws follow from (seed, example, restart). None draws one.
@@ -54,6 +57,7 @@ class Attack(keras.layers.Layer):
 
     stops_when_fooled = False
     white_box = True
+    data_format: str | None = None
 
     def __init__(
         self,
@@ -62,7 +66,7 @@ class Attack(keras.layers.Layer):
         restarts: int,
         norm: str,
         targeted: bool,
-        value_range: tuple[float, float],
+        value_range: tuple[float, float] | None,
         from_logits: bool | str,
         seed: int | None,
         name: str | None,
@@ -70,7 +74,8 @@ class Attack(keras.layers.Layer):
         predicts: str = AUTO,
     ) -> None:
         geometry.get_norm(norm)
-        value_range = validation.pixel_range(value_range)
+        if value_range is not None:
+            value_range = validation.pixel_range(value_range)
         epsilon = validation.ball_radius(epsilon, value_range, norm)
         restarts = validation.positive_integer("restarts", restarts)
         targeted = validation.boolean("targeted", targeted)
@@ -167,9 +172,23 @@ class Attack(keras.layers.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `step`.")
 
-    def check_images(self, shape: tuple[int, ...]) -> None:
+    def value_range_for(self, model: keras.Model) -> tuple[float, float]:
+        """The pixel range of an attack on `model`: what was said, or the model's own.
+
+        Raises:
+            ValueError: the model contradicts what was said, or epsilon exceeds it.
+        """
+
+        def found() -> tuple[float, float]:
+            value_range = pixel_scale.resolve(self.value_range, model)
+            validation.ball_radius(self.epsilon, value_range, self.norm)
+            return value_range
+
+        return self.graphs.get(model, ("value_range",), found)
+
+    def check_images(self, shape: tuple[int, ...], model: keras.Model) -> None:
         """Raises if it cannot attack images of this shape, `[B, ...]`; most can any."""
-        del shape
+        del shape, model
 
     def check_labels(self, labels: Any, view: Predictions) -> None:
         """Raises if its loss does not fit labels of this shape; most fit any."""
@@ -208,7 +227,8 @@ class Attack(keras.layers.Layer):
         """What the layer does when it is called."""
         self._check_call(images, labels, model)
         images, labels = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
-        pixels = ops.clip(ops.cast(images, "float32"), *self.value_range)
+        value_range = self.value_range_for(model)
+        pixels = ops.clip(ops.cast(images, "float32"), *value_range)
         view = self.view_of(model, pixels, labels)
         if not _is_symbolic(labels):
             view.check_labels(labels)
@@ -301,8 +321,8 @@ class Attack(keras.layers.Layer):
         if _is_symbolic(images) or _is_symbolic(labels):
             return
         array = validation.image_array("images", images)
-        self.check_images(array.shape)
-        validation.pixels_in_range("images", array, self.value_range)
+        self.check_images(array.shape, model)
+        validation.pixels_in_range("images", array, self.value_range_for(model))
         count = np.asarray(labels).shape[:1]
         if count != (len(array),):
             raise ValueError(

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import validation
+from keras_free_adv import image_axes, validation
 from keras_free_adv.attacks.apgd_attack import APGDAttack
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.fab_attack import FABAttack
@@ -42,13 +42,16 @@ class AutoAttack(Attack):
         norm: "linf" or "l2", of each example.
         version: "standard", "plus" or "rand".
         attacks: a list of attacks to run in place of a version's. Those without a seed
-            get this one's.
-        value_range: lowest and highest pixel value.
+            get this one's, as those without a `value_range` or `data_format`.
+        value_range: lowest and highest pixel value; None for the model's own, see
+            `keras_free_adv.pixel_scale`.
         from_logits: whether the model returns logits; see `PGDAttack`.
         predicts: what the model predicts; see `PGDAttack`.
         seed: random numbers of all parts follow from it.
         name: name in reports; "autoattack" (with the version, if it is not standard)
             by default.
+        data_format: of Square: which axis of the images holds the channels; see
+            `SquareAttack`.
 
     Call arguments and errors are those of `PGDAttack`.
 
@@ -71,13 +74,16 @@ class AutoAttack(Attack):
         norm: str = "linf",
         version: str = "standard",
         attacks: Sequence[Attack] | None = None,
-        value_range: tuple[float, float] = (0.0, 1.0),
+        value_range: tuple[float, float] | None = None,
         from_logits: bool | str = "auto",
         predicts: str = AUTO,
         seed: int | None = None,
         name: str | None = None,
+        data_format: str | None = None,
     ) -> None:
         version = validation.one_of("version", version, VERSIONS)
+        if value_range is None:
+            value_range = _range_of(attacks)
         stem = "autoattack" if version == "standard" else f"autoattack_{version}"
         super().__init__(
             epsilon,
@@ -92,11 +98,12 @@ class AutoAttack(Attack):
             stem=stem,
         )
         self.version = version
+        self.data_format = image_axes.checked(data_format)
         self.attacks = None if attacks is None else _checked(attacks, self)
         self._parts = (
             self._parts_of_version()
             if self.attacks is None
-            else [self._with_seed(attack) for attack in self.attacks]
+            else [self._completed(attack) for attack in self.attacks]
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -106,7 +113,12 @@ class AutoAttack(Attack):
         attacks = self.attacks and [
             keras.saving.serialize_keras_object(attack) for attack in self.attacks
         ]
-        return {**config, "version": self.version, "attacks": attacks}
+        return {
+            **config,
+            "version": self.version,
+            "attacks": attacks,
+            "data_format": self.data_format,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "AutoAttack":
@@ -146,20 +158,29 @@ class AutoAttack(Attack):
             )
         return best
 
-    def check_images(self, shape: tuple[int, ...]) -> None:
+    def check_images(self, shape: tuple[int, ...], model: keras.Model) -> None:
         """What each of its parts asks for."""
         for part in self._parts:
-            part.check_images(shape)
+            part.check_images(shape, model)
 
     def caveats(self, view: Predictions) -> list[str]:
         """Those of its parts."""
         return [said for part in self._parts for said in part.caveats(view)]
 
-    def _with_seed(self, attack: Attack) -> Attack:
-        """The attack itself, or if it has no seed a copy that has this one's."""
-        if attack.seed is not None:
-            return attack
-        return attack.from_config({**attack.get_config(), "seed": self.seed_in_use})
+    def _completed(self, attack: Attack) -> Attack:
+        """The attack itself, or a copy that takes from this one what it leaves open."""
+        config = attack.get_config()
+        mine = {
+            "seed": self.seed_in_use,
+            "value_range": self.value_range,
+            "data_format": self.data_format,
+        }
+        missing = {
+            name: value
+            for name, value in mine.items()
+            if value is not None and name in config and config[name] is None
+        }
+        return attack.from_config({**config, **missing}) if missing else attack
 
     def _parts_of_version(self) -> list[Attack]:
         shared: dict[str, Any] = {
@@ -176,7 +197,12 @@ class AutoAttack(Attack):
         def fab(**settings: Any) -> Attack:
             return FABAttack(self.epsilon, **shared, **settings)
 
-        square = SquareAttack(self.epsilon, rescale_schedule=False, **shared)
+        square = SquareAttack(
+            self.epsilon,
+            data_format=self.data_format,
+            rescale_schedule=False,
+            **shared,
+        )
         if self.version == "standard":
             return [apgd("cross_entropy"), apgd("targeted_dlr"), fab(), square]
         if self.version == "plus":
@@ -194,6 +220,13 @@ class AutoAttack(Attack):
         ]
 
 
+def _range_of(attacks: Any) -> tuple[float, float] | None:
+    """The one `value_range` that is given to any of the attacks, or None."""
+    attacks = attacks if isinstance(attacks, (list, tuple)) else []
+    given = {getattr(attack, "value_range", None) for attack in attacks} - {None}
+    return given.pop() if len(given) == 1 else None
+
+
 def _checked(attacks: Any, whole: Attack) -> list[Attack]:
     """Returns `attacks` as a list, or raises if they are not parts of `whole`."""
     attacks = list(attacks) if isinstance(attacks, (list, tuple)) else [attacks]
@@ -206,7 +239,8 @@ def _checked(attacks: Any, whole: Attack) -> list[Attack]:
             )
         for setting in ("epsilon", "norm", "value_range", "from_logits", "predicts"):
             mine, its = getattr(whole, setting), getattr(attack, setting)
-            if mine != its:
+            open_to_both = setting == "value_range" and its is None
+            if mine != its and not open_to_both:
                 raise ValueError(
                     f"Argument `attacks` must hold attacks of one `{setting}`, that "
                     f"of the whole ({mine!r}). Received: {attack.name!r} with "

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import input_mask, random_numbers
+from keras_free_adv import image_axes, input_mask, random_numbers
 from keras_free_adv.attacks.half_precision import gradient_scale
 from keras_free_adv.attacks.outcome import Outcome
 from keras_free_adv.attacks.runs import Slots, begin_runs, go_on
@@ -47,6 +47,8 @@ class CompiledAttack:
         self._model_of: Callable[[], Any] = weakref.ref(model)
         self._without_gradient = without_gradient
         self._scale = gradient_scale(model)
+        self._value_range = attack.value_range_for(model)
+        self._data_format = image_axes.resolve(attack.data_format, model)
         numbers = tf.TensorSpec((None,), tf.int32)
         given = (
             tf.TensorSpec((None,) + tuple(images.shape[1:]), tf.float32),
@@ -131,6 +133,8 @@ class CompiledAttack:
             labels=self.view.encoded(labels),
             given_labels=labels,
             gradient_scale=self._scale,
+            value_range=self._value_range,
+            data_format=self._data_format,
             without_gradient=self._without_gradient,
             keep_masked=keep_masked,
         )

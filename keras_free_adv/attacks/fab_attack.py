@@ -51,7 +51,8 @@ class FABAttack(Attack):
             backward pass a step. None for the untargeted form: one run, in which each
             step goes to the nearest boundary of all, with as many backward passes as
             there are classes.
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for the model's own, see
+            `keras_free_adv.pixel_scale`.
         from_logits: whether the model returns logits; see `PGDAttack`.
         predicts: what the model predicts; see `PGDAttack`.
         seed: random starts follow from (seed, position of the example, run).
@@ -77,7 +78,7 @@ class FABAttack(Attack):
         restarts: int = 1,
         norm: str = "linf",
         targets: int | None = 9,
-        value_range: tuple[float, float] = (0.0, 1.0),
+        value_range: tuple[float, float] | None = None,
         from_logits: bool | str = "auto",
         predicts: str = AUTO,
         seed: int | None = None,
@@ -134,7 +135,7 @@ class FABAttack(Attack):
         noise = geometry.get_norm(self.norm).random_start(
             keys, images, self.epsilon / 2.0
         )
-        moved = target.keep_masked(ops.clip(images + noise, *self.value_range))
+        moved = target.keep_masked(ops.clip(images + noise, *target.value_range))
         return _State(
             iterate=choose(ops.greater_equal(runs, targets), moved, images),
             target_class=(
@@ -152,7 +153,7 @@ class FABAttack(Attack):
         """To the linearized boundary, biased towards the image; then a look."""
         del step
         ahead, weights = self._boundary(target, state)
-        moved = self._move(images, state.iterate, weights, ahead)
+        moved = self._move(target, images, state.iterate, weights, ahead)
 
         errs = target.errs(target.logits(moved))
         distance = ops.reshape(
@@ -213,7 +214,9 @@ class FABAttack(Attack):
         _, lead, weights = target.for_each_class(iterate, visit, nothing)
         return lead, weights
 
-    def _move(self, images: Any, iterate: Any, weights: Any, ahead: Any) -> Any:
+    def _move(
+        self, target: Target, images: Any, iterate: Any, weights: Any, ahead: Any
+    ) -> Any:
         """Both projections on the boundary, averaged in favour of the iterate's.
 
         x' = (1 - alpha) (x + eta d(x)) + alpha (x_0 + eta d(x_0))
@@ -223,7 +226,7 @@ class FABAttack(Attack):
         ahead_of_image = ahead + ops.sum(weights * (images - iterate), axis=axes)
         settings: dict[str, Any] = {
             "norm": self.norm,
-            "value_range": self.value_range,
+            "value_range": target.value_range,
         }
         here = project_on_hyperplane(iterate, weights, ahead, **settings)
         there = project_on_hyperplane(images, weights, ahead_of_image, **settings)
@@ -233,7 +236,7 @@ class FABAttack(Attack):
         moved = (1.0 - bias) * (iterate + OVERSHOOT * here) + bias * (
             images + OVERSHOOT * there
         )
-        return ops.clip(moved, *self.value_range)
+        return ops.clip(moved, *target.value_range)
 
     def _targets_among(self, classes: int) -> int:
         return 1 if self.targets is None else min(self.targets, classes - 1)

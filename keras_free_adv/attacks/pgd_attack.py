@@ -44,7 +44,8 @@ class PGDAttack(Attack):
             restarts (a misclassified one if there is any, else the largest loss);
             "last" the last iterate of each restart, as in the paper.
         targeted: whether `labels` are classes to be reached.
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for the model's own, see
+            `keras_free_adv.pixel_scale`.
         from_logits: whether the model returns logits. "auto" looks through a final
             softmax or sigmoid, and otherwise decides from the outputs and the
             compiled loss.
@@ -95,7 +96,7 @@ class PGDAttack(Attack):
         loss: str | keras.losses.Loss = "cross_entropy",
         keep: str = "best",
         targeted: bool = False,
-        value_range: tuple[float, float] = (0.0, 1.0),
+        value_range: tuple[float, float] | None = None,
         from_logits: bool | str = "auto",
         predicts: str = AUTO,
         seed: int | None = None,
@@ -161,7 +162,7 @@ class PGDAttack(Attack):
         if not self.random_start:
             return images
         noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
-        return target.keep_masked(ops.clip(images + noise, *self.value_range))
+        return target.keep_masked(ops.clip(images + noise, *target.value_range))
 
     def step(
         self, target: Target, images: Any, state: Any, step: Any
@@ -186,7 +187,7 @@ class PGDAttack(Attack):
             step_size=self.step_size,
             epsilon=self.epsilon,
             norm=self.norm,
-            value_range=self.value_range,
+            value_range=target.value_range,
         ), Outcome(iterate, fooled, loss)
 
     def check_labels(self, labels: Any, view: Predictions) -> None:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_free_adv import geometry, random_numbers, validation
+from keras_free_adv import geometry, image_axes, random_numbers, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.outcome import Outcome, choose
 from keras_free_adv.attacks.squares import L2Squares, LInfSquares
@@ -46,22 +46,26 @@ class SquareAttack(Attack):
         queries: forward passes an example, at most, in a restart.
         restarts: independent restarts.
         norm: "linf" or "l2", of each example.
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for the model's own, see
+            `keras_free_adv.pixel_scale`.
         from_logits: whether the model returns logits; see `PGDAttack`.
         predicts: what the model predicts; see `PGDAttack`.
         seed: random numbers follow from (seed, position of the example, run, query).
         name: name in reports; "square" by default.
+        data_format: "channels_last" or "channels_first", the axes of the images; None
+            for the model's own where it shows, else Keras' `image_data_format()`.
         rescale_schedule: whether the schedule of the squares' sizes, published for
             10,000 queries, is rescaled to `queries`, as its authors advise. Within
             AutoAttack it is not.
 
     Call arguments:
-        images: `[B, height, width, channels]` or `[B, height, width]`.
+        images: `[B, height, width, channels]`, or `[B, channels, height, width]` if
+            `data_format` is "channels_first"; or `[B, height, width]`.
         labels, model: as in `PGDAttack`; the model need not be differentiable.
 
     Raises:
         TypeError, ValueError: as `PGDAttack`; and if the images have no height and
-            width.
+            width, or their shape says that the channels are on the other axis.
 
     Example:
     >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
@@ -83,11 +87,12 @@ class SquareAttack(Attack):
         queries: int = 5000,
         restarts: int = 1,
         norm: str = "linf",
-        value_range: tuple[float, float] = (0.0, 1.0),
+        value_range: tuple[float, float] | None = None,
         from_logits: bool | str = "auto",
         predicts: str = AUTO,
         seed: int | None = None,
         name: str | None = None,
+        data_format: str | None = None,
         rescale_schedule: bool = True,
     ) -> None:
         super().__init__(
@@ -103,6 +108,7 @@ class SquareAttack(Attack):
             stem="square",
         )
         self.queries = validation.positive_integer("queries", queries)
+        self.data_format = image_axes.checked(data_format)
         self.rescale_schedule = validation.boolean("rescale_schedule", rescale_schedule)
 
     def get_config(self) -> dict[str, Any]:
@@ -110,6 +116,7 @@ class SquareAttack(Attack):
         return {
             **super().get_config(),
             "queries": self.queries,
+            "data_format": self.data_format,
             "rescale_schedule": self.rescale_schedule,
         }
 
@@ -123,8 +130,11 @@ class SquareAttack(Attack):
         del classes
         return 1, 0
 
-    def check_images(self, shape: tuple[int, ...]) -> None:
+    def check_images(self, shape: tuple[int, ...], model: keras.Model) -> None:
         """Raises if images of `shape` `[B, ...]` have no height and width."""
+        self._check_shape(shape, image_axes.resolve(self.data_format, model))
+
+    def _check_shape(self, shape: tuple[int, ...], data_format: str) -> None:
         if len(shape) not in (3, 4):
             raise ValueError(
                 "Argument `images` must have shape (batch, height, width, channels) or "
@@ -132,11 +142,12 @@ class SquareAttack(Attack):
                 f"Received: shape {tuple(shape)}. Reshape inside the model, or leave "
                 "this attack out."
             )
+        image_axes.check_images(shape, data_format)
 
     def start(self, target: Target, images: Any, keys: Any, runs: Any) -> _State:
         """The image; the first query asks for stripes or tiles."""
         del runs
-        self.check_images(images.shape)
+        self._check_shape(images.shape, target.data_format)
         margin = target.each(-float("inf"))
         return _State(images, margin, keys)
 
@@ -144,7 +155,7 @@ class SquareAttack(Attack):
         self, target: Target, images: Any, state: _State, step: Any
     ) -> tuple[_State, Outcome]:
         """One query, kept if it is better."""
-        asked = target.keep_masked(self._ask(images, state, step))
+        asked = target.keep_masked(self._ask(target, images, state, step))
         logits = target.logits(asked)
         margin = target.losses.margin(target.labels, logits)
         better = margin > state.margin
@@ -159,29 +170,31 @@ class SquareAttack(Attack):
         del outputs
         return target.losses.margin(target.labels, logits)
 
-    def _ask(self, images: Any, state: _State, step: Any) -> Any:
+    def _ask(self, target: Target, images: Any, state: _State, step: Any) -> Any:
         """The point to ask the model about, `[B, ...]`."""
-        shape = tuple(images.shape[1:])
-        one_channel = (-1, *shape, 1) if len(shape) == 2 else (-1, *shape)
-        clean, best = (ops.reshape(x, one_channel) for x in (images, state.best))
+        clean, best = (
+            image_axes.to_last(x, target.data_format) for x in (images, state.best)
+        )
         search = L2Squares if self.norm == "l2" else LInfSquares
-        squares = search(clean, self.epsilon, self._sides(images.shape))
+        squares = search(clean, self.epsilon, self._sides(clean.shape))
         keys = random_numbers.fold(state.keys, ops.expand_dims(step, -1))
         asked = choose(
             ops.equal(step, 0),
             squares.first(keys),
             squares.proposal(keys, best, step),
         )
-        return geometry.keep_inside(
-            ops.reshape(asked, (-1, *shape)),
-            images,
+        # Before the channels move back: so that rounding does not depend on the axes.
+        inside = geometry.keep_inside(
+            asked,
+            clean,
             epsilon=self.epsilon,
             norm=self.norm,
-            value_range=self.value_range,
+            value_range=target.value_range,
         )
+        return image_axes.from_last(inside, target.data_format, len(images.shape))
 
     def _sides(self, shape: tuple[int, ...]) -> np.ndarray:
-        """The side of the square at each query, in pixels."""
+        """The side of the square at each query, of `[B, height, width, ...]`."""
         height, width = shape[1:3]
         pace = QUERIES_OF_THE_SCHEDULE / self.queries if self.rescale_schedule else 1
         query = np.arange(self.queries) * pace

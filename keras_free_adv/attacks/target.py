@@ -23,6 +23,8 @@ class Target:
         given_labels: the labels as the user gave them.
         gradient_scale: what to multiply a loss with before taking its gradient, so
             that small ones do not vanish in a float16 model.
+        value_range: lowest and highest pixel value, of this attack on this model.
+        data_format: "channels_last" or "channels_first".
         without_gradient: "refuse" a model whose outputs do not depend on its images
             differentiably, or go on with a gradient of "zero".
         keep_masked: maps points `[B, ...]` to the same points, with what the model
@@ -34,6 +36,8 @@ class Target:
     labels: Any
     given_labels: Any
     gradient_scale: float
+    value_range: tuple[float, float]
+    data_format: str
     without_gradient: str
     keep_masked: Callable[[Any], Any] = lambda points: points
 

@@ -126,7 +126,7 @@ class CollapseGuard(CallbackWithData):
             self.data,
             batch_size=None,
             max_examples=None,
-            value_range=attack.value_range,
+            value_range=attack.value_range_for(self.model),
         )
         self._check_first_batch(batches, attack)
         order.warn_of_early_monitors(self, [LOGGED_AS])
@@ -186,7 +186,6 @@ class CollapseGuard(CallbackWithData):
             model.epsilon,
             steps=10,
             norm=model.norm,
-            value_range=model.value_range,
             seed=0,
             name="guard_pgd10",
         )
@@ -202,7 +201,7 @@ class CollapseGuard(CallbackWithData):
         if first is None:
             raise ValueError("Argument `data` holds no example. Pass at least one.")
         images, labels = first
-        attack.check_images(images.shape)
+        attack.check_images(images.shape, self.model)
         if self.model.built:
             # Where the logits are, outputs of a trained model say better.
             view = predictions_of(

@@ -15,6 +15,7 @@ from keras_free_adv.evaluation.evaluate_robustness import (
     check_seeds,
     checked_attacks,
     evaluate_robustness,
+    one_value_range,
 )
 from keras_free_adv.user_warnings import each_kind_once
 
@@ -93,6 +94,7 @@ class RobustnessEvaluation(CallbackWithData):
         self._warned = set()
         if workers.many_workers(self.model.distribute_strategy):
             check_seeds(self.attacks, "Many workers need")
+        one_value_range(self.attacks, self.model)
         order.warn_of_early_monitors(self, self.names)
         if self._summaries:
             self._summaries.begin(self.model)

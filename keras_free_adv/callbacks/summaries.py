@@ -78,7 +78,7 @@ class Summaries:
         from keras_free_adv.plotting.style import png_of
 
         if self._shown is None:
-            self._shown = self._first_images()
+            self._shown = self._first_images(model)
         images, labels = self._shown
         if images.ndim != 4 or images.shape[-1] not in (1, 3):
             return
@@ -87,12 +87,12 @@ class Summaries:
             picture = tf.io.decode_png(png_of(figure), channels=3)
             tf.summary.image(f"adversarial_examples/{attack.name}", picture[tf.newaxis])
 
-    def _first_images(self) -> tuple[np.ndarray, np.ndarray]:
+    def _first_images(self, model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
         batches = LabelledBatches(
             self._data,
             batch_size=None,
             max_examples=self._images,
-            value_range=self._attacks[0].value_range,
+            value_range=self._attacks[0].value_range_for(model),
         )
         images, labels = zip(*batches, strict=True)
         return np.concatenate(images), np.concatenate(labels)

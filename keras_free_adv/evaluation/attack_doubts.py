@@ -218,7 +218,8 @@ def _why_too_accurate(
 ) -> str | None:
     """What a ball so large holds, if accuracy is higher than that allows."""
     left = report.accuracy[attack.name] * report.examples
-    radius = share_of_range(attack, probe.shape)
+    value_range = report.threat_models[attack.name]["value_range"]
+    radius = share_of_range(attack, probe.shape, value_range)
     # A ball over the whole range holds every image, of other classes too.
     if radius >= 1 - ROUNDING and probe.predicted_classes > 1 and left > 0:
         return (
@@ -283,14 +284,17 @@ def _settings(attack: Attack) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ("name", "seed")}
 
 
-def share_of_range(attack: Attack, shape: tuple[int, ...]) -> float:
+def share_of_range(
+    attack: Attack, shape: tuple[int, ...], value_range: tuple[float, float]
+) -> float:
     """Epsilon, as a share of the distance between the darkest and lightest image.
 
     Args:
         attack: the attack.
         shape: of one image.
+        value_range: lowest and highest pixel value.
     """
-    low, high = attack.value_range
+    low, high = value_range
     far = high - low
     if attack.norm == "l2":
         far *= math.sqrt(math.prod(shape))

@@ -42,7 +42,7 @@ def doubts_about(
     return [
         *setting_doubts.few_examples(report),
         *setting_doubts.examples_of_one_class(report, attacks, probes),
-        *setting_doubts.wrong_pixel_scale(attacks, probes),
+        *setting_doubts.wrong_pixel_scale(report, attacks, probes),
         *setting_doubts.steps_that_miss_the_ball(attacks),
         *model_doubts.misread_outputs(attacks, probes),
         *blind,

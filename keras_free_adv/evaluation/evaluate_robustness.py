@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_free_adv import keras_internals, validation
+from keras_free_adv import keras_internals, pixel_scale, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.evaluation.doubts import doubts_about
 from keras_free_adv.evaluation.examples import Examples
@@ -55,7 +55,8 @@ def evaluate_robustness(
         model: the classifier, `[B, ...]` to `[B, C]` (adversarially trained or not).
         data: (images, labels); or a tf.data.Dataset or PyDataset of minibatches of
             them, which is streamed, once for each attack unless it fits in 2 GiB.
-            Images lie in the attacks' `value_range`.
+            Images lie in the attacks' `value_range`, or if they have none in that of
+            the model (see `keras_free_adv.pixel_scale`).
         attacks: an attack, or a list of attacks of different names.
         batch_size: examples in a minibatch; None for the dataset's own (of its first
             minibatch), 128 for arrays.
@@ -100,7 +101,7 @@ def evaluate_robustness(
         data,
         batch_size=batch_size,
         max_examples=max_examples,
-        value_range=attacks[0].value_range,
+        value_range=one_value_range(attacks, model),
     )
     parts = sum(len(attack.parts()) for attack in attacks)
     evaluation = _Evaluation(
@@ -113,7 +114,7 @@ def evaluate_robustness(
     with replicas.explaining_loss_of_a_worker():
         stages, settings = evaluation.stages(attacks, batch_size, max_examples, resume)
     evaluation.progress.close()
-    report = _report(stages, attacks, evaluation, settings)
+    report = _report(stages, attacks, model, evaluation, settings)
     report.warnings += doubts_about(report, attacks, evaluation.probes)
     # A part of an ensemble and the same attack on its own have the same caveat.
     report.warnings = list(dict.fromkeys(report.warnings))
@@ -204,7 +205,7 @@ class _Evaluation:
         """What the first minibatch decides."""
         self._batch_size = self._batch_size or len(images)
         for attack in attacks:
-            attack.check_images(images.shape)
+            attack.check_images(images.shape, self._model)
         self.views = {a.name: a.view_of(self._model, images, labels) for a in attacks}
         _check_one_kind(self.views)
 
@@ -226,8 +227,9 @@ class _Evaluation:
         for part in attack.parts():
             # What a part is given depends on the parts before it.
             view = self._view(attack)
+            own = _settings(part, self._model)
             settings = {
-                **_settings(part),
+                **own,
                 "logits": view.source,
                 "kind": view.kind,
                 "after": before,
@@ -239,7 +241,7 @@ class _Evaluation:
             else:
                 self.progress.add(self._examples.count)
             stages[part.name] = stage
-            before = [*before, _settings(part)]
+            before = [*before, own]
             standing = stage.standing
         return stages
 
@@ -296,6 +298,7 @@ class _Evaluation:
 def _report(
     stages: dict[str, dict[str, Stage]],
     attacks: list[Attack],
+    model: keras.Model,
     evaluation: _Evaluation,
     settings: dict[str, Any],
 ) -> RobustnessReport:
@@ -312,7 +315,7 @@ def _report(
         },
         threat_models={
             attack.name: {
-                **_settings(attack),
+                **_settings(attack, model),
                 "logits": evaluation.views[attack.name].source,
                 "kind": evaluation.views[attack.name].kind,
             }
@@ -356,12 +359,29 @@ def _check_one_kind(views: dict[str, Predictions]) -> None:
         )
 
 
-def _settings(attack: Attack) -> dict[str, Any]:
-    """An attack's settings, with which it can be repeated, as plain values."""
+def _settings(attack: Attack, model: keras.Model) -> dict[str, Any]:
+    """An attack's settings, with which it can be repeated, as plain values.
+
+    What it took from the model is in them, so that the same attack can be repeated on
+    another one.
+    """
     config = keras.saving.serialize_keras_object(attack)
     seed = attack.seed_in_use
     name = config["registered_name"]
-    return {"class_name": name, **config["config"], "seed": seed}
+    return {
+        "class_name": name,
+        **config["config"],
+        "seed": seed,
+        "value_range": attack.value_range_for(model),
+    }
+
+
+def one_value_range(
+    attacks: Sequence[Attack], model: keras.Model
+) -> tuple[float, float]:
+    """The pixel range of all attacks on this model, or raises if there are several."""
+    ranges = {attack.name: attack.value_range_for(model) for attack in attacks}
+    return pixel_scale.the_same(ranges, "attacks", "Evaluate them one by one.")
 
 
 def check_seeds(attacks: list[Attack], who: str) -> None:
@@ -404,9 +424,7 @@ def checked_attacks(attacks: Any) -> list[Attack]:
             "Argument `attacks` must hold attacks of different names, none of them "
             f"'natural'. Received: {names}. Pass name=... to tell them apart."
         )
-    if len({attack.value_range for attack in attacks}) > 1:
-        raise ValueError(
-            "Argument `attacks` must hold attacks of one `value_range`. Received: "
-            f"{ {attack.name: attack.value_range for attack in attacks} }."
-        )
+    ranges = {a.name: a.value_range for a in attacks if a.value_range is not None}
+    if ranges:
+        pixel_scale.the_same(ranges, "attacks", "Evaluate them one by one.")
     return attacks

@@ -1,5 +1,6 @@
 """A model's input gradients, and whether they lead anywhere, in floating point."""
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_free_adv import image_axes
 from keras_free_adv.attacks.half_precision import gradient_scale
 from keras_free_adv.attacks.target import Target
 from keras_free_adv.logits import call_in_inference_mode
@@ -87,6 +89,8 @@ def input_gradients(
             labels=classes,
             given_labels=classes,
             gradient_scale=scale,
+            value_range=(-math.inf, math.inf),  # nothing is clipped
+            data_format=image_axes.LAST,
             without_gradient="zero",
         )
         return target.gradient(

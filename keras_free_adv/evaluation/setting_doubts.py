@@ -46,10 +46,12 @@ def examples_of_one_class(
     ]
 
 
-def wrong_pixel_scale(attacks: list[Attack], probes: Probes) -> list[str]:
+def wrong_pixel_scale(
+    report: RobustnessReport, attacks: list[Attack], probes: Probes
+) -> list[str]:
     """Images, or an epsilon, on another scale than `value_range`."""
     probe = probes[attacks[0].name]  # the images are the same in all
-    low, high = attacks[0].value_range
+    low, high = report.threat_models[attacks[0].name]["value_range"]
     width = high - low
     used = (probe.highest_pixel - probe.lowest_pixel) / width
     if used < SLIVER:

@@ -46,8 +46,8 @@ def plot_adversarial_examples(
 
     Args:
         model: a classifier, or a dict of name to classifier, drawn below each other.
-        images: `[B, height, width, 1 or 3]`, on the attack's `value_range`; one column
-            each.
+        images: `[B, height, width, 1 or 3]`, on the `value_range` of the attack, or of
+            the models if it has none; one column each.
         labels: class numbers `[B]`, or one-hot rows: the images' classes, or the
             classes to reach, if the attack is targeted; or rows of several labels.
         attack: the attack, such as `PGDAttack(epsilon=8 / 255)`.
@@ -76,7 +76,8 @@ def plot_adversarial_examples(
             f"Received: {type(attack).__name__}."
         )
     images, labels = checks.labelled_images(images, labels, models)
-    validation.pixels_in_range("images", images, attack.value_range)
+    value_range = checks.value_range_of(attack, models)
+    validation.pixels_in_range("images", images, value_range)
     names = checks.class_names(class_names, models)
     views = {}
     for title, network in models.items():
@@ -88,7 +89,7 @@ def plot_adversarial_examples(
     figure = new_figure(1.5 * columns + 1.2, 1.9 * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis, image, label in zip(axes[0], images, given, strict=True):
-        show_image(axis, to_unit_range(image, attack.value_range))
+        show_image(axis, to_unit_range(image, value_range))
         aim = "→ " if attack.targeted else ""
         axis.set_title(aim + truth_in_words(label, names), fontsize=TEXT)
     axes[0][0].set_ylabel(
@@ -98,11 +99,11 @@ def plot_adversarial_examples(
         adversarial = np.asarray(attack(images, labels, model=network))
         above, below = axes[1 + 2 * number], axes[2 + 2 * number]
         perturbations = adversarial - images
-        _show_perturbations(above, perturbations, attack)
+        _show_perturbations(above, perturbations, attack, value_range)
         _say_where_nothing_was_added(
             above, perturbations, network, views[title], attack, images, given
         )
-        _show_results(below, adversarial, attack)
+        _show_results(below, adversarial, value_range)
         below[0].set_ylabel(
             fitted(f"{title or 'the model'} sees", 1.4),
             fontsize=TEXT,
@@ -120,9 +121,12 @@ def plot_adversarial_examples(
 
 
 def _show_perturbations(
-    axes: Sequence[Axes], perturbations: np.ndarray, attack: Attack
+    axes: Sequence[Axes],
+    perturbations: np.ndarray,
+    attack: Attack,
+    value_range: tuple[float, float],
 ) -> None:
-    low, high = attack.value_range
+    low, high = value_range
     largest = float(np.abs(perturbations).max()) or 1.0
     for axis, perturbation in zip(axes, perturbations, strict=True):
         show_image(axis, 0.5 + 0.5 * perturbation / largest)
@@ -182,6 +186,8 @@ def _without_gradient(
     return ~usable
 
 
-def _show_results(axes: Sequence[Axes], images: np.ndarray, attack: Attack) -> None:
+def _show_results(
+    axes: Sequence[Axes], images: np.ndarray, value_range: tuple[float, float]
+) -> None:
     for axis, image in zip(axes, images, strict=True):
-        show_image(axis, to_unit_range(image, attack.value_range))
+        show_image(axis, to_unit_range(image, value_range))

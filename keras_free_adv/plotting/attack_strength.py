@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from keras_free_adv import validation
+from keras_free_adv import pixel_scale, validation
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.evaluation.evaluate_robustness import evaluate_robustness
 from keras_free_adv.plotting import checks
@@ -35,7 +35,7 @@ def plot_attack_strength(
     steps: Sequence[int] = (1, 2, 5, 10, 20, 50),
     restarts: Sequence[int] = (1, 2, 5, 10),
     norm: str = "linf",
-    value_range: tuple[float, float] = (0.0, 1.0),
+    value_range: tuple[float, float] | None = None,
     from_logits: bool | str = "auto",
     seed: int = 0,
     batch_size: int | None = None,
@@ -59,7 +59,8 @@ def plot_attack_strength(
             at most epsilon.
         restarts: numbers of random starts, on the right, of 20 steps each.
         norm: "linf" or "l2", of each example.
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for that of the models, which
+            must be one; see `keras_free_adv.pixel_scale`.
         from_logits: whether the models return logits; "auto" looks through a final
             softmax, and otherwise decides from the outputs.
         seed: of the random starts.
@@ -84,6 +85,7 @@ def plot_attack_strength(
     ['steps', 'restarts of 20 steps']
     """
     models = checks.named_models("models", models)
+    value_range = pixel_scale.resolve_for_all(value_range, models)
     efforts = {
         "steps": _checked_numbers("steps", steps),
         "restarts": _checked_numbers("restarts", restarts),
@@ -114,7 +116,7 @@ def plot_attack_strength(
     }
     figure = new_figure(12, 5.5)
     said: list[Failure] = []
-    title = f"PGD, ε = {attack.epsilon:.3g} ({norm}), {scale_of(attack.value_range)}"
+    title = f"PGD, ε = {attack.epsilon:.3g} ({norm}), {scale_of(value_range)}"
     labels = {
         "steps": "steps",
         "restarts": f"restarts of {_STEPS_OF_A_RESTART} steps",

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_free_adv import validation
+from keras_free_adv import pixel_scale, validation
+from keras_free_adv.attacks.attack import Attack
 
 
 def named_models(name: str, models: Any) -> dict[str, keras.Model]:
@@ -28,6 +29,14 @@ def named_models(name: str, models: Any) -> dict[str, keras.Model]:
                 f"{type(model).__name__} for {key!r}."
             )
     return models
+
+
+def value_range_of(
+    attack: Attack, models: Mapping[str, keras.Model]
+) -> tuple[float, float]:
+    """The one pixel range of an attack on all models, or raises."""
+    ranges = {name: attack.value_range_for(model) for name, model in models.items()}
+    return pixel_scale.the_same(ranges, "models", "Draw them one by one.")
 
 
 def labelled_images(

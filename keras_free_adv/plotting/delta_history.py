@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from keras_free_adv import validation
+from keras_free_adv import pixel_scale, validation
 from keras_free_adv.geometry import NORMS
 from keras_free_adv.plotting.style import (
     TEXT,
@@ -30,7 +30,7 @@ def plot_delta_history(
     epsilon: float,
     *,
     norm: str = "linf",
-    value_range: tuple[float, float] = (0.0, 1.0),
+    value_range: tuple[float, float] | None = None,
     images: int = 2,
     moment: str = "update",
 ) -> Figure:
@@ -47,7 +47,7 @@ def plot_delta_history(
             `FreeAdversarialModel.delta` gives it; two moments at least.
         epsilon: radius of the ball, on the pixel scale.
         norm: "linf" or "l2".
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for (0, 1).
         images: how many examples to draw, of the first replica; none if delta is no
             `[replicas, B, height, width, 1 or 3]`.
         moment: what the numbers count.
@@ -74,6 +74,8 @@ def plot_delta_history(
     ['update 1', '2']
     """
     norm = validation.one_of("norm", norm, NORMS)
+    if value_range is None:
+        value_range = pixel_scale.UNIT_RANGE
     value_range = validation.pixel_range(value_range)
     epsilon = validation.ball_radius(epsilon, value_range, norm)
     images = validation.positive_integer("images", images)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from keras_free_adv import validation
+from keras_free_adv import pixel_scale, validation
 from keras_free_adv.evaluation.input_gradients import input_gradients
 from keras_free_adv.model_cache import ModelCache
 from keras_free_adv.plotting import checks
@@ -39,7 +39,7 @@ def plot_input_gradients(
     *,
     scale: str = "image",
     class_names: Sequence[str] | None = None,
-    value_range: tuple[float, float] = (0.0, 1.0),
+    value_range: tuple[float, float] | None = None,
     from_logits: bool | str = "auto",
     predicts: str = AUTO,
 ) -> Figure:
@@ -65,7 +65,8 @@ def plot_input_gradients(
             that its images can be compared; of an image that the model is sure of
             little is then seen beside the others.
         class_names: names of the classes; their numbers by default.
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for that of the models, which
+            must be one; see `keras_free_adv.pixel_scale`.
         from_logits: whether the models return logits; "auto" looks through a final
             softmax, and otherwise decides from the outputs.
         predicts: what the models predict; see `PGDAttack`.
@@ -87,7 +88,7 @@ def plot_input_gradients(
     models = checks.named_models("models", models)
     images, labels = checks.labelled_images(images, labels, models)
     scale = validation.one_of("scale", scale, ("model", "image"))
-    value_range = validation.pixel_range(value_range)
+    value_range = pixel_scale.resolve_for_all(value_range, models)
     validation.pixels_in_range("images", images, value_range)
     from_logits = check_from_logits(from_logits)
     predicts = check_predicts(predicts)

@@ -42,7 +42,8 @@ def plot_large_epsilon(
 
     Args:
         models: name to classifier.
-        images: `[B, height, width, 1 or 3]`, on the attack's `value_range`.
+        images: `[B, height, width, 1 or 3]`, on the `value_range` of the attack, or of
+            the models if it has none.
         targets: the classes to reach: numbers `[B]`, or one-hot rows.
         attack: a targeted attack of many steps, such as
             `PGDAttack(30 / 255, steps=100, targeted=True)`.
@@ -71,7 +72,8 @@ def plot_large_epsilon(
             f"steps=100, targeted=True). Received: {what}."
         )
     images, targets = checks.labelled_images(images, targets, models, "targets")
-    validation.pixels_in_range("images", images, attack.value_range)
+    value_range = checks.value_range_of(attack, models)
+    validation.pixels_in_range("images", images, value_range)
     names = checks.class_names(class_names, models)
     views = {}
     for name, network in models.items():
@@ -83,7 +85,7 @@ def plot_large_epsilon(
     figure = new_figure(2.1 * columns + 0.6, 2.3 * rows + 1.0)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis, image, target in zip(axes[:, 0], images, given, strict=True):
-        show_image(axis, to_unit_range(image, attack.value_range))
+        show_image(axis, to_unit_range(image, value_range))
         axis.set_ylabel(f"→ {truth_in_words(target, names)}", fontsize=TITLE)
     axes[0][0].set_title("image", fontsize=TEXT)
     for column, (name, model) in enumerate(models.items(), start=1):
@@ -91,7 +93,7 @@ def plot_large_epsilon(
         found = Reading(model, views[name], adversarial)
         reached = found.is_right(targets)
         for row, axis in enumerate(axes[:, column]):
-            show_image(axis, to_unit_range(adversarial[row], attack.value_range))
+            show_image(axis, to_unit_range(adversarial[row], value_range))
             mark(axis, found.in_words(row, names), reached=bool(reached[row]))
         axes[-1][column].set_xlabel(fitted(name, 1.9), fontsize=TITLE)
     axes[-1][0].set_xlabel(f"ε = {attack.epsilon:.3g}\n({attack.norm})", fontsize=TEXT)

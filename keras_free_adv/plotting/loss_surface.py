@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from keras_free_adv import geometry, random_numbers, validation
+from keras_free_adv import geometry, pixel_scale, random_numbers, validation
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.evaluation.input_gradients import input_gradients
 from keras_free_adv.plotting import checks
@@ -56,7 +56,7 @@ def plot_loss_surface(
     direction: str = "gradient",
     extent: float = 1.0,
     points: int = 21,
-    value_range: tuple[float, float] = (0.0, 1.0),
+    value_range: tuple[float, float] | None = None,
     from_logits: bool | str = "auto",
     predicts: str = AUTO,
     seed: int = 0,
@@ -85,7 +85,8 @@ def plot_loss_surface(
             what `PGDAttack(epsilon, steps=20)` finds, where one step misses much.
         extent: how far to go to each side, in units of epsilon.
         points: of the grid along each axis, an odd number, 3 or more.
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for that of the models, which
+            must be one; see `keras_free_adv.pixel_scale`.
         from_logits: whether the models return logits; "auto" looks through a final
             softmax, and otherwise decides from the outputs.
         predicts: what the models predict; see `PGDAttack`.
@@ -110,6 +111,7 @@ def plot_loss_surface(
     direction = validation.one_of("direction", direction, ("gradient", "pgd"))
     extent = validation.positive_number("extent", extent)
     points = _checked_points(points)
+    value_range = pixel_scale.resolve_for_all(value_range, models)
     attack = PGDAttack(
         epsilon,
         steps=20,
@@ -118,7 +120,7 @@ def plot_loss_surface(
         predicts=predicts,
         seed=seed,
     )
-    images, labels = _checked_example(image, label, models, attack)
+    images, labels = _checked_example(image, label, models, value_range)
     views = {
         name: attack.view_of(model, images, labels) for name, model in models.items()
     }
@@ -130,7 +132,7 @@ def plot_loss_surface(
         for name, model in models.items()
     }
     _check_finite(surfaces)
-    return _drawn(surfaces, steps, attack, direction)
+    return _drawn(surfaces, steps, attack, value_range, direction)
 
 
 def _checked_points(points: Any) -> int:
@@ -144,7 +146,10 @@ def _checked_points(points: Any) -> int:
 
 
 def _checked_example(
-    image: Any, label: Any, models: dict[str, keras.Model], attack: PGDAttack
+    image: Any,
+    label: Any,
+    models: dict[str, keras.Model],
+    value_range: tuple[float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The image and its label, as a minibatch of one."""
     image = np.asarray(validation.array_or_tensor("image", image))
@@ -154,14 +159,14 @@ def _checked_example(
             f"Argument `image` must hold pixels. Received: shape {image.shape}."
         )
     checks.shapes_of_inputs("image", image.shape, models)
-    validation.pixels_in_range("image", images, attack.value_range)
+    validation.pixels_in_range("image", images, value_range)
     label = np.asarray(validation.array_or_tensor("label", label))
     if label.ndim > 1:
         raise ValueError(
             "Argument `label` must be one class number, or one one-hot row. Received: "
             f"shape {label.shape}."
         )
-    return np.clip(images, *attack.value_range), label[np.newaxis]
+    return np.clip(images, *value_range), label[np.newaxis]
 
 
 def _surface(
@@ -189,7 +194,7 @@ def _surface(
     loss: list[np.ndarray] = []
     for a, b in _batches(coordinates.astype("float32"), images.ndim):
         points = images + attack.epsilon * (a * toward + b * aside)
-        inside = np.clip(points, *attack.value_range)
+        inside = np.clip(points, *attack.value_range_for(model))
         of_each = np.repeat(labels, len(inside), axis=0)
         loss.append(np.asarray(graphs.clean(inside, of_each)[0].loss))
     grid = np.concatenate(loss).reshape(len(steps), len(steps))
@@ -221,7 +226,11 @@ def _check_finite(surfaces: dict[str, _Surface]) -> None:
 
 
 def _drawn(
-    surfaces: dict[str, _Surface], steps: np.ndarray, attack: PGDAttack, direction: str
+    surfaces: dict[str, _Surface],
+    steps: np.ndarray,
+    attack: PGDAttack,
+    value_range: tuple[float, float],
+    direction: str,
 ) -> Figure:
     everything = np.stack([surface.loss for surface in surfaces.values()])
     levels = np.asarray(MaxNLocator(8).tick_values(everything.min(), everything.max()))
@@ -242,8 +251,7 @@ def _drawn(
     figure.text(
         0.5,
         0.01,
-        f"ε = {attack.epsilon:.3g}, {scale_of(attack.value_range)}\n"
-        "dashed: edge of the ball",
+        f"ε = {attack.epsilon:.3g}, {scale_of(value_range)}\ndashed: edge of the ball",
         ha="center",
         va="bottom",
         fontsize=TEXT,

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_free_adv import validation
+from keras_free_adv import pixel_scale, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.evaluation.attack_doubts import share_of_range
@@ -39,7 +39,7 @@ def plot_robustness_curve(
     epsilons: Sequence[float],
     *,
     attack: Attack | None = None,
-    value_range: tuple[float, float] = (0.0, 1.0),
+    value_range: tuple[float, float] | None = None,
     batch_size: int | None = None,
     max_examples: int | None = None,
     verbose: Any = "auto",
@@ -64,7 +64,8 @@ def plot_robustness_curve(
         attack: what to attack with; its own epsilon and step size are scaled to each
             of `epsilons`. By default 20 steps of PGD, of epsilon / 4 each, that keep
             the best iterate, with seed 0.
-        value_range: lowest and highest pixel value; of the attack, if one is given.
+        value_range: lowest and highest pixel value; None for that of the attack, or of
+            the models, which must be one; see `keras_free_adv.pixel_scale`.
         batch_size: examples in a minibatch; see `evaluate_robustness`.
         max_examples: evaluate the first so many examples only.
         verbose: 0 for silence, 1 for a progress bar a model; "auto" is 1.
@@ -86,15 +87,24 @@ def plot_robustness_curve(
     [0.0, 0.05, 0.1]
     """
     models = checks.named_models("models", models)
-    attack = _checked_attack(attack, value_range)
-    radii = _checked_epsilons(epsilons, attack)
+    if attack is None:
+        value_range = pixel_scale.resolve_for_all(value_range, models)
+        attack = _default_attack(value_range)
+    else:
+        if value_range is not None:
+            validation.pixel_range(value_range)
+        attack = _checked_attack(attack)
+        value_range = checks.value_range_of(attack, models)
+    radii = _checked_epsilons(epsilons, attack, value_range)
     attacks = {
         epsilon: changed(
             attack, epsilon=epsilon, name=f"{attack.name}_epsilon_{epsilon!r}"
         )
         for epsilon in radii
     }
-    most_frequent = _most_frequent_left(data, attacks, batch_size, max_examples)
+    most_frequent = _most_frequent_left(
+        data, attacks, value_range, batch_size, max_examples
+    )
     names = {0.0: NATURAL, **{epsilon: a.name for epsilon, a in attacks.items()}}
     curves, failures = {}, {}
     for name, model in models.items():
@@ -114,21 +124,22 @@ def plot_robustness_curve(
         figure.subplots(),
         curves,
         failures,
-        xlabel=f"ε ({attack.norm}), {scale_of(attack.value_range)}",
+        xlabel=f"ε ({attack.norm}), {scale_of(value_range)}",
         title=f"accuracy under {attack.name}, with 95% intervals",
     )
     say(figure, [failure for several in failures.values() for failure in several])
     return figure
 
 
-def _checked_attack(attack: Any, value_range: Any) -> Attack:
-    value_range = validation.pixel_range(value_range)
-    if attack is None:
-        # Its epsilon is replaced; of a width that no ball may exceed.
-        epsilon = value_range[1] - value_range[0]
-        return PGDAttack(
-            epsilon, steps=20, step_size=epsilon / 4, value_range=value_range, seed=0
-        )
+def _default_attack(value_range: tuple[float, float]) -> PGDAttack:
+    # Its epsilon is replaced; of a width that no ball may exceed.
+    epsilon = value_range[1] - value_range[0]
+    return PGDAttack(
+        epsilon, steps=20, step_size=epsilon / 4, value_range=value_range, seed=0
+    )
+
+
+def _checked_attack(attack: Any) -> Attack:
     if not isinstance(attack, Attack):
         raise TypeError(
             "Argument `attack` must be an attack, such as PGDAttack(epsilon=8 / 255). "
@@ -138,7 +149,9 @@ def _checked_attack(attack: Any, value_range: Any) -> Attack:
     return attack
 
 
-def _checked_epsilons(epsilons: Any, attack: Attack) -> list[float]:
+def _checked_epsilons(
+    epsilons: Any, attack: Attack, value_range: tuple[float, float]
+) -> list[float]:
     array = np.asarray(validation.array_or_tensor("epsilons", epsilons))
     if array.ndim != 1 or not array.size:
         raise ValueError(
@@ -148,7 +161,7 @@ def _checked_epsilons(epsilons: Any, attack: Attack) -> list[float]:
     radii = []
     for number in array.tolist():
         if validation.not_negative("epsilons", number) > 0:
-            validation.ball_radius(number, attack.value_range, attack.norm)
+            validation.ball_radius(number, value_range, attack.norm)
             radii.append(float(number))
     if not radii:
         raise ValueError(
@@ -161,16 +174,16 @@ def _checked_epsilons(epsilons: Any, attack: Attack) -> list[float]:
 def _most_frequent_left(
     data: Any,
     attacks: Mapping[float, Attack],
+    value_range: tuple[float, float],
     batch_size: int | None,
     max_examples: int | None,
 ) -> dict[float, float]:
     """What can be left at those epsilons whose ball holds gray."""
-    some_attack = next(iter(attacks.values()))
     batches = LabelledBatches(
         data,
         batch_size=batch_size,
         max_examples=max_examples,
-        value_range=some_attack.value_range,
+        value_range=value_range,
     )
     shape = next((images.shape[1:] for images, _ in batches), None)
     if shape is None:
@@ -178,7 +191,7 @@ def _most_frequent_left(
     large = [
         epsilon
         for epsilon, attack in attacks.items()
-        if share_of_range(attack, shape) >= _HOLDS_GRAY - ROUNDING
+        if share_of_range(attack, shape, value_range) >= _HOLDS_GRAY - ROUNDING
     ]
     if not large:  # then the labels need not be read
         return {}

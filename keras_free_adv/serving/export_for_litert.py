@@ -46,7 +46,8 @@ def export_for_litert(
         image_size: height and width of the images, for a model whose images vary in
             size: the file takes images of this one.
         value_range: lowest and highest pixel value; None for that of the adversarial
-            training, or (0, 1) for a model without one.
+            training, or of a plain model for what its first layers show, else (0, 1);
+            see `keras_free_adv.pixel_scale`.
         from_logits: whether the model's outputs are logits; "auto" finds out.
         predicts: "class" (probabilities with the sum 1) or "labels" (one for each of
             several labels); "auto" decides from outputs and compiled loss.

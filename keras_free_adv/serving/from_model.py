@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_free_adv import validation
+from keras_free_adv import image_axes, pixel_scale, validation
 from keras_free_adv.compiled_loss import compiled_loss
 from keras_free_adv.datasets import decoding
 from keras_free_adv.predictions import (
@@ -22,7 +22,6 @@ from keras_free_adv.serving.served_classifier import (
 from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.training.wrapped_model import WrappedModel
 
-UNIT_RANGE = (0.0, 1.0)
 # How far from one the probabilities of half precision may sum.
 _SUMS_TO_ONE = 0.05
 
@@ -83,18 +82,25 @@ def input_shape_of(network: keras.Model) -> tuple[int | None, int | None, int]:
             f"channels) of 1 or 3 channels. Received: {network.name!r}, with inputs of "
             f"shape {shapes}."
         )
+    if image_axes.shown_by(network) == image_axes.FIRST:
+        raise ValueError(
+            "Argument `model` must take images with the channels last: (batch, height, "
+            f"width, channels). Received: {network.name!r}, whose layers have "
+            'data_format="channels_first". Export keras.Sequential([keras.Input('
+            "(height, width, channels)), keras.layers.Permute((3, 1, 2)), model])."
+        )
     return shape[1], shape[2], shape[3]
 
 
 def pixel_range_of(model: keras.Model, value_range: Any) -> tuple[float, float]:
-    """The range of the pixels: as trained, or as said.
+    """The range of the pixels: as trained, or as said, or as the model shows.
 
     Raises:
-        ValueError: what was said is not what the model was trained with.
+        ValueError: what was said is not what the model was trained with, or takes.
     """
     said = None if value_range is None else validation.pixel_range(value_range)
     if not isinstance(model, AdversarialModel):
-        return UNIT_RANGE if said is None else said
+        return pixel_scale.resolve(said, model)
     if said is not None and said != tuple(model.value_range):
         raise ValueError(
             "Argument `value_range` must be what the model was trained with. Received: "

@@ -13,6 +13,7 @@ from keras_free_adv import (
     geometry,
     input_mask,
     keras_internals,
+    pixel_scale,
     validation,
     workers,
 )
@@ -65,7 +66,7 @@ class AdversarialModel(WrappedModel):
         replays: how often each minibatch is used in a row (m in the paper).
         step_size: length of an ascent step, on the pixel scale.
         norm: "linf" or "l2".
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for what the model shows.
         perturb: the input to perturb, when the model takes a dict of inputs.
         epsilon_warmup: updates over which the ball grows to its size; 0 for none.
         **kwargs: of `keras.Model`.
@@ -85,13 +86,14 @@ class AdversarialModel(WrappedModel):
         replays: int,
         step_size: float,
         norm: str,
-        value_range: tuple[float, float],
+        value_range: tuple[float, float] | None,
         perturb: str | None,
         epsilon_warmup: int,
         **kwargs: Any,
     ) -> None:
         geometry.get_norm(norm)
-        value_range = validation.pixel_range(value_range)
+        if value_range is not None:
+            value_range = validation.pixel_range(value_range)
         epsilon = validation.ball_radius(epsilon, value_range, norm)
         step_size = validation.positive_number("step_size", step_size)
         replays = validation.positive_integer(
@@ -99,11 +101,13 @@ class AdversarialModel(WrappedModel):
         )
         epsilon_warmup = validation.whole_number("epsilon_warmup", epsilon_warmup)
         super().__init__(model, **kwargs)
-        self.epsilon = epsilon
+        # Whether the model agrees is asked in `fit`: a file of one that did not, and
+        # was trained so all the same, can be loaded.
+        self.value_range = value_range or pixel_scale.resolve(None, model, perturb)
+        self.epsilon = validation.ball_radius(epsilon, self.value_range, norm)
         self.replays = replays
         self.step_size = step_size
         self.norm = norm
-        self.value_range = value_range
         self.perturb = perturb
         self._input = PerturbedInput(perturb, model)
         self.epsilon_warmup = epsilon_warmup
@@ -496,6 +500,7 @@ class AdversarialModel(WrappedModel):
     def _check_data(self, sample: tuple[Any, ...]) -> None:
         x, y = sample[:2]
         self._input.check(x, type(self).__name__)
+        pixel_scale.check_agrees(self.value_range, self.model, self.perturb)
         check_images(self._input.of(x), self.value_range, self.model)
         check_finite("y", y)
         check_labels(y, self.model, self.loss)

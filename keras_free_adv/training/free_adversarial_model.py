@@ -38,7 +38,8 @@ class FreeAdversarialModel(AdversarialModel):
         replays: how often each minibatch is used in a row (m in the paper).
         step_size: length of an ascent step, on the pixel scale; epsilon by default.
         norm: "linf", or "l2" (of each example).
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for the model's own, see
+            `keras_free_adv.pixel_scale`.
         perturb: name of the input that delta belongs to, when the model takes a dict
             of inputs.
         epsilon_warmup: updates over which epsilon, and the steps with it, grow in a
@@ -68,7 +69,7 @@ class FreeAdversarialModel(AdversarialModel):
         replays: int = 8,
         step_size: float | None = None,
         norm: str = "linf",
-        value_range: tuple[float, float] = (0.0, 1.0),
+        value_range: tuple[float, float] | None = None,
         perturb: str | None = None,
         epsilon_warmup: int = 0,
         **kwargs: Any,

@@ -46,7 +46,8 @@ class TRADESModel(CraftingModel):
         beta: weight of the divergence, 1 / lambda in the paper: the larger, the more
             robust and the less accurate.
         norm: "linf", or "l2" (of each example).
-        value_range: lowest and highest pixel value.
+        value_range: lowest and highest pixel value; None for the model's own, see
+            `keras_free_adv.pixel_scale`.
         perturb: name of the input to perturb, when the model takes a dict of inputs.
         epsilon_warmup: updates over which epsilon, and the steps with it, grow in a
             line to their size; 0 for none.
@@ -74,7 +75,7 @@ class TRADESModel(CraftingModel):
         step_size: float | None = None,
         beta: float = 6.0,
         norm: str = "linf",
-        value_range: tuple[float, float] = (0.0, 1.0),
+        value_range: tuple[float, float] | None = None,
         perturb: str | None = None,
         epsilon_warmup: int = 0,
         **kwargs: Any,

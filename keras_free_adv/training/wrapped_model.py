@@ -61,6 +61,9 @@ class WrappedModel(keras_internals.BuiltFromOneReplica):
             message says what to do instead.
     """
 
+    # What is asked of layers (`keras_free_adv.first_layers`) is asked of `model`.
+    is_wrapper = True
+
     def __init__(self, model: keras.Model, **kwargs: Any) -> None:
         _refuse_what_cannot_be_wrapped(model)
         kwargs.setdefault("dtype", model.dtype_policy)

@@ -42,6 +42,8 @@ def target_of(model, labels, classes):
         labels=tf.constant(labels, tf.int32),
         given_labels=labels,
         gradient_scale=1.0,
+        value_range=(0.0, 1.0),
+        data_format="channels_last",
         without_gradient="refuse",
     )
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_free_adv import SquareAttack, evaluate_robustness, random_numbers
+from keras_free_adv import AutoAttack, SquareAttack, evaluate_robustness, random_numbers
 from tests.attacks.test_apgd_attack import bent_network, target_of
 from tests.attacks.test_pgd_attack import inside
 from tests.conftest import small_images, small_network
@@ -104,6 +104,76 @@ def test_linf_queries_change_a_square_at_the_edge_of_the_ball():
                 assert np.ptp(columns) < sides[query]
                 changes += 1
     assert changes > 150  # half of the signs and more change something
+
+
+@keras.saving.register_keras_serializable("tests")
+class ChannelsFirst(layers.Layer):
+    """Takes channels first, as a convolution on a GPU does, and puts them last."""
+
+    data_format = "channels_first"
+
+    def call(self, images):
+        return keras.ops.transpose(images, (0, 2, 3, 1))
+
+
+def twins(first):
+    """The same classifier of 12 x 8 images, channels last and channels first."""
+    last = keras.Sequential(
+        [keras.Input((12, 8, 3)), layers.Flatten(), layers.Dense(3)]
+    )
+    weights = np.random.default_rng(1).normal(size=(288, 3))
+    last.set_weights([weights, np.zeros(3)])
+    inputs = keras.Input((3, 12, 8))
+    return last, keras.Model(inputs, last(first(inputs)))
+
+
+def make_square(**settings):
+    return SquareAttack(queries=60, seed=0, **settings)
+
+
+def make_autoattack(epsilon, norm, data_format):
+    # Its Square has no more time than a test; what it is told is the whole's.
+    part = SquareAttack(epsilon, norm=norm, queries=60)
+    return AutoAttack(
+        epsilon, norm=norm, data_format=data_format, attacks=[part], seed=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "norm", "epsilon", "said"),
+    [
+        (make_square, "linf", 0.05, "channels_first"),
+        (make_square, "l2", 0.6, None),
+        (make_autoattack, "linf", 0.05, None),
+        (make_autoattack, "l2", 0.6, "channels_first"),
+    ],
+)
+def test_channels_first_are_attacked_as_channels_last(make, norm, epsilon, said):
+    first = ChannelsFirst() if said is None else layers.Permute((2, 3, 1))
+    last, model = twins(first)
+    images, _ = small_images(30, (12, 8, 3))
+    labels = last(images).numpy().argmax(1)
+    moved = np.moveaxis(images, -1, 1)
+    expected = make(epsilon=epsilon, norm=norm, data_format=None)(
+        images, labels, model=last
+    )
+    attack = make(epsilon=epsilon, norm=norm, data_format=said)
+    found = np.asarray(attack(moved, labels, model=model))
+    np.testing.assert_array_equal(np.moveaxis(found, 1, -1), expected)
+    assert attack.from_config(attack.get_config()).data_format == said
+    with pytest.warns(UserWarning, match="Only 30 examples"):
+        report = evaluate_robustness(model, (moved, labels), attack, verbose=0)
+    fooled = last(expected).numpy().argmax(1) != labels
+    np.testing.assert_array_equal(report.robust[attack.name], ~fooled)
+    assert 0 < fooled.sum() < 30
+
+
+def test_an_evaluation_refuses_images_of_the_other_format():
+    images, labels = small_images(4, (3, 12, 8))
+    _, model = twins(layers.Permute((2, 3, 1)))
+    for attack in (SquareAttack(0.1), AutoAttack(0.1)):
+        with pytest.raises(ValueError, match="`data_format`.*'channels_first'"):
+            evaluate_robustness(model, (images, labels), attack)
 
 
 def test_l2_queries_keep_the_length():

@@ -413,7 +413,13 @@ def said(attacks, broken, examples=1000, probe=HONEST, stages=None, **changes):
         robust=robust,
         worst_case=float(np.logical_and.reduce(list(robust.values())).mean()),
         seconds={},
-        threat_models={attack.name: {"logits": probe.source} for attack in attacks},
+        threat_models={
+            attack.name: {
+                "logits": probe.source,
+                "value_range": attack.value_range or (0.0, 1.0),
+            }
+            for attack in attacks
+        },
         stages=found_first if stages is None else stages,
     )
     seen = dataclasses.replace(probe, **changes)

@@ -442,10 +442,11 @@ def other_weights(network):
 
 
 ROUNDING = keras.layers.Lambda(lambda x: keras.ops.round(x * 255) / 255)
+DIVIDED = keras.layers.Lambda(lambda x: x / 255)
 UPSIDE_DOWN = keras.layers.Lambda(lambda x: x[:, ::-1])
 WRONG = {
     "scaled twice": (
-        in_front(keras.layers.Rescaling(1 / 255)),
+        in_front(DIVIDED),
         {},
         "as the Keras model does for pixels divided by 255",
     ),
