@@ -82,22 +82,22 @@ def _masks_on_the_way(
     """
     masks = []
     reached = {id(inputs[number]): _of_rank(images, len(inputs[number].shape))}
-    for node in keras_internals.nodes_between(inputs, outputs):
-        values = [reached.get(id(tensor)) for tensor in node.input_tensors]
+    for call in keras_internals.calls_between(inputs, outputs):
+        values = [reached.get(id(tensor)) for tensor in call.input_tensors]
         if len(values) != 1 or values[0] is None:
             continue
-        operation = node.operation
+        operation = call.operation
         mask = _mask_of(operation, values[0])
         after = None
         if mask is not None:
             masks.append((mask, values[0]))
         elif _is_pixelwise(operation):
-            after = keras_internals.call_again(node, values[0])
+            after = keras_internals.call_again(call, values[0])
         elif isinstance(operation, layers.Layer):
             found, after = _masks_of(operation, values[0])
             masks += found
         if after is not None:
-            reached[id(node.outputs[0])] = after
+            reached[id(call.outputs[0])] = after
     return masks, reached.get(id(outputs[0]))
 
 

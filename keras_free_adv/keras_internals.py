@@ -7,7 +7,7 @@ upgrade changes it.
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import tree
@@ -67,14 +67,6 @@ def loss_tracker(model: keras.Model) -> Any:
     Relied on: it is the one of that name among a compiled model's `metrics`.
     """
     return next(metric for metric in model.metrics if metric.name == "loss")
-
-
-def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers in a model, those within other layers too, and not itself.
-
-    Relied on: `_flatten_layers`, by which Keras finds out what it has to build.
-    """
-    return list(model._flatten_layers(include_self=False))
 
 
 def own_metrics(model: keras.Model) -> list[Any]:
@@ -182,37 +174,6 @@ def is_functional(layer: Any) -> bool:
     return isinstance(layer, Functional) and type(layer).call is Functional.call
 
 
-class GraphNode(NamedTuple):
-    """One call in the graph of a functional model.
-
-    Attributes:
-        operation: the layer, or another Keras operation, that is called.
-        inputs: its symbolic input tensors.
-        kwargs: its other arguments.
-        outputs: its symbolic output tensors.
-    """
-
-    operation: Any
-    inputs: list[Any]
-    kwargs: dict[str, Any]
-    outputs: list[Any]
-
-
-def graph_nodes(model: Any) -> list[GraphNode]:
-    """The calls in the graph of a functional model.
-
-    Relied on: `_nodes_by_depth`, and the attributes of a node.
-    """
-    return [
-        GraphNode(
-            node.operation, node.input_tensors, node.arguments.kwargs, node.outputs
-        )
-        for nodes in model._nodes_by_depth.values()
-        for node in nodes
-        if not node.is_input
-    ]
-
-
 def layers_inside(layer: Any, *, recursive: bool) -> Iterator[Any]:
     """The layers that a layer or a model holds, in any attribute.
 
@@ -232,29 +193,25 @@ def draw_from(layer: Any, generator: keras.random.SeedGenerator) -> None:
             vars(one)["generator"] = generator
 
 
-def nodes_between(inputs: list[Any], outputs: list[Any]) -> list[Any]:
+def calls_between(inputs: list[Any], outputs: list[Any]) -> list[Any]:
     """The calls that lead from symbolic inputs to outputs, in their order.
 
-    Each has `operation`, `input_tensors` and `outputs`. Relied on: a `keras.Function`
-    keeps its nodes by depth, the outputs' at depth 0.
+    As `calls_in_graph`, without those that are inputs. Relied on: the outputs' calls
+    are at depth 0.
     """
     by_depth = keras.Function(inputs, outputs)._nodes_by_depth
-    return [
-        node
-        for depth in sorted(by_depth, reverse=True)
-        for node in by_depth[depth]
-        if node.input_tensors
-    ]
+    calls = [by_depth[depth] for depth in sorted(by_depth, reverse=True)]
+    return [call for each in calls for call in each if call.input_tensors]
 
 
-def call_again(node: Any, value: Any) -> Any:
+def call_again(call: Any, value: Any) -> Any:
     """Repeats a call of one tensor, on another one.
 
     Relied on: `fill_in`, with which a `keras.Function` gives a node its arguments.
     """
-    (tensor,) = node.input_tensors
-    args, kwargs = node.arguments.fill_in({id(tensor): value})
-    return node.operation(*args, **kwargs)
+    (tensor,) = call.input_tensors
+    args, kwargs = call.arguments.fill_in({id(tensor): value})
+    return call.operation(*args, **kwargs)
 
 
 def inputs_of_masking_layers(
@@ -294,7 +251,7 @@ def inputs_of_masking_layers(
 def calls_in_graph(model: keras.Model) -> list[Any]:
     """The calls of operations that a functional model is made of, or [].
 
-    Each has `operation`, `arguments.args`, `input_tensors`, `outputs` and `is_input`.
+    Each has `operation`, `arguments`, `input_tensors`, `outputs` and `is_input`.
     What an operation says of itself (`layer.input`) is of its first call, which may be
     in another model. Relied on: `_nodes_by_depth` of functional and Sequential models.
     """

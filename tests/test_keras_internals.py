@@ -74,7 +74,7 @@ def test_layers_within_layers_are_found_and_the_model_is_not():
             self.inner = keras.layers.Dense(1, name="inner")
 
     model = keras.Sequential([Outer()])
-    found = keras_internals.all_layers(model)
+    found = list(keras_internals.layers_inside(model, recursive=True))
     assert sorted(layer.name for layer in found) == ["inner", "outer"]
 
 
@@ -224,17 +224,16 @@ def test_all_that_a_random_layer_draws_comes_from_its_generator(layer):
         np.testing.assert_array_equal(variable, value)
 
 
-def test_the_graph_of_a_functional_model():
+def test_the_layers_inside_and_what_is_functional():
     inputs = keras.Input((4,))
     first = keras.layers.Dropout(0.5)(inputs, training=False)
     model = keras.Model(inputs, keras.layers.Add()([first, inputs]))
-    nodes = keras_internals.graph_nodes(model)
-    dropout, add = sorted(nodes, key=lambda node: len(node.inputs))
+    calls = [c for c in keras_internals.calls_in_graph(model) if not c.is_input]
+    dropout, add = sorted(calls, key=lambda call: len(call.input_tensors))
     assert dropout.operation is model.layers[1]
-    assert dropout.inputs == [inputs]
-    assert dropout.kwargs == {"training": False}
-    assert dropout.outputs[0] is first
-    assert add.inputs == [first, inputs]
+    assert dropout.arguments.kwargs == {"training": False}
+    assert add.input_tensors[0] is first
+    assert add.input_tensors[1] is inputs
     assert keras_internals.is_functional(model)
     assert not keras_internals.is_functional(small_network())
     held = keras.Sequential([model])
@@ -264,7 +263,7 @@ def test_the_inputs_of_masking_layers_are_seen_in_a_call_and_not_after():
 def test_the_calls_of_a_graph_come_in_their_order_and_can_be_repeated():
     inputs = keras.Input((2,))
     outputs = keras.layers.Rescaling(3.0)(inputs + 1.0)
-    added, rescaled = keras_internals.nodes_between([inputs], [outputs])
+    added, rescaled = keras_internals.calls_between([inputs], [outputs])
     assert added.input_tensors[0] is inputs
     assert rescaled.input_tensors[0] is added.outputs[0]
     assert isinstance(rescaled.operation, keras.layers.Rescaling)

@@ -136,15 +136,15 @@ def _opened(layer: Any) -> list[Any]:
     return [layer]
 
 
-def _single_path(model: Any, tensor: Any) -> Iterator[keras_internals.GraphNode]:
+def _single_path(model: Any, tensor: Any) -> Iterator[Any]:
     """The calls from a symbolic tensor on, as long as each only feeds the next one."""
-    nodes = keras_internals.graph_nodes(model)
+    nodes = keras_internals.calls_in_graph(model)
     while not any(tensor is output for output in model.outputs):
-        takers = [n for n in nodes if any(each is tensor for each in n.inputs)]
-        if len(takers) != 1 or len(takers[0].inputs) != 1:
+        takers = [n for n in nodes if any(each is tensor for each in n.input_tensors)]
+        if len(takers) != 1 or len(takers[0].input_tensors) != 1:
             return
         (node,) = takers
-        never_random = node.kwargs.get("training") is False
+        never_random = node.arguments.kwargs.get("training") is False
         if never_random or len(node.outputs) != 1:
             return
         yield node
@@ -170,7 +170,11 @@ def _head_length(layers: list[Any], model: Any) -> int:
 def _used_layers(layer: Any) -> Iterator[Any]:
     """The layers inside, each as often as it is called."""
     if keras_internals.is_functional(layer):
-        inner = [node.operation for node in keras_internals.graph_nodes(layer)]
+        inner = [
+            node.operation
+            for node in keras_internals.calls_in_graph(layer)
+            if not node.is_input
+        ]
     elif is_sequential(layer):
         inner = layer.layers
     else:

@@ -1,6 +1,5 @@
 """Random preprocessing layers of a model in training: the head, and warnings."""
 
-import warnings
 from typing import Any
 
 from keras_free_adv import keras_internals
@@ -9,6 +8,7 @@ from keras_free_adv.training.random_head import (
     find_random_head,
     random_layers_outside,
 )
+from keras_free_adv.user_warnings import warn_user
 
 _REMEDY = (
     "Augment in the data instead, before minibatches are replayed: "
@@ -51,16 +51,14 @@ class RandomLayers:
                 "and a perturbation then belongs to other pixels than those the "
                 "network sees: robustness suffers. Only random layers at the head of a "
                 "Sequential or functional model, with at most Rescaling and "
-                f"Normalization between them, are applied before it. {_REMEDY}",
-                stacklevel=6,
+                f"Normalization between them, are applied before it. {_REMEDY}"
             )
         if self._head is not None and replayed_by_user:
             self._warn(
                 f"With replays=1 the random layers {self._head_names()} at the head of "
                 "the model draw anew for each minibatch of the dataset. If it is "
                 "replayed by replay(m), delta then belongs to other pixels: leave the "
-                f"replaying to `fit`, with replays=m. Or: {_REMEDY}",
-                stacklevel=6,
+                f"replaying to `fit`, with replays=m. Or: {_REMEDY}"
             )
         return self._head
 
@@ -75,8 +73,7 @@ class RandomLayers:
                 "`train_on_batch` has no position in the data, so that the layers "
                 f"{names} of the model draw anew in each forward pass, and a "
                 "perturbation belongs to other pixels than those the network sees. "
-                f"Call `fit`. Or: {_REMEDY}",
-                stacklevel=4,
+                f"Call `fit`. Or: {_REMEDY}"
             )
 
     def _head_names(self) -> list[str]:
@@ -84,8 +81,8 @@ class RandomLayers:
         every = random_layers_outside(self._model, None)
         return [name for name in every if name not in outside]
 
-    def _warn(self, message: str, stacklevel: int) -> None:
+    def _warn(self, message: str) -> None:
         """Warns once: `fit` may be called for each epoch, a batch for each update."""
         if message not in self._warned:
             self._warned.add(message)
-            warnings.warn(message, stacklevel=stacklevel)
+            warn_user(message)

@@ -32,7 +32,7 @@ def warn_of_layers_in_inference_mode(model: keras.Model) -> None:
         return
     idle = sorted(
         layer.name
-        for layer in keras_internals.all_layers(model)
+        for layer in keras_internals.layers_inside(model, recursive=True)
         if isinstance(layer, _ACT_IN_TRAINING)
     )
     if idle:
