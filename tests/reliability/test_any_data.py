@@ -233,6 +233,90 @@ def test_evaluation_of_any_data(problem, size, most):
     assert report.worst_case == report.accuracy["pgd1"]
 
 
+ENDS = {
+    "logits": lambda z: z,
+    "softmax": lambda z: np.exp(z) / np.exp(z).sum(-1, keepdims=True),
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "relu": lambda z: np.maximum(z, 0),
+}
+
+
+@st.composite
+def outputs_and_labels(draw):
+    """How a model ends, its outputs, and labels of any kind."""
+    end = draw(st.sampled_from(sorted(ENDS)))
+    units, count = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    numbers = draw(
+        hnp.arrays("int64", count, elements=st.integers(0, max(units, 2) - 1))
+    )
+    rows = draw(hnp.arrays("float32", (count, units), elements=st.integers(0, 1)))
+    labels = {
+        "numbers": numbers,
+        "column": numbers[:, None],
+        "one-hot": np.eye(max(units, 2), dtype="float32")[numbers],
+        "mixed up": np.full((count, units), 1 / units, "float32"),
+        "several": rows,
+        "smoothed": 0.1 + 0.8 * rows,
+        "signs": 2 * rows - 1,
+    }
+    form = draw(st.sampled_from(sorted(labels)))
+    return end, units, labels[form]
+
+
+@functools.cache
+def ending(end, units, data_format):
+    keras.utils.set_random_seed(units)
+    shape = (3, 3, 1) if data_format == "channels_last" else (1, 3, 3)
+    layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(units)]
+    if end != "logits":
+        layers.append(keras.layers.Activation(end))
+    return keras.Sequential(layers)
+
+
+@examples(60)
+@given(
+    problem=outputs_and_labels(),
+    predicts=st.sampled_from(["auto", "auto", "class", "labels"]),
+    data_format=st.sampled_from(["channels_last", "channels_first"]),
+    seed=st.integers(0, 99),
+)
+def test_evaluation_of_any_outputs_and_labels(problem, predicts, data_format, seed):
+    end, units, labels = problem
+    model = ending(end, units, data_format)
+    random = np.random.default_rng(seed)
+    images = random.uniform(0, 1, (len(labels), *model.input_shape[1:]))
+    attacks = [
+        PGDAttack(0.1, steps=2, predicts=predicts, seed=0),
+        SquareAttack(
+            0.1, queries=3, predicts=predicts, data_format=data_format, seed=0
+        ),
+    ]
+    failed, report = refused(
+        lambda: evaluate_robustness(model, (images, labels), attacks, verbose=0)
+    )
+    if failed:
+        return
+    kernel, bias = model.layers[1].get_weights()
+    z = images.reshape(len(images), -1).astype("float32") @ kernel + bias
+    kind = report.threat_models["pgd2"]["kind"]
+    if kind == "labels":
+        assert end != "softmax" or units == 1
+        # The logit of a unit whose activation is not looked through is its output.
+        there = (z > 0).reshape(labels.shape) == (labels > 0.5)
+        right = there if there.ndim == 1 else there.all(-1)
+        np.testing.assert_allclose(
+            report.label_accuracy["natural"], there.reshape(len(there), -1).mean(0)
+        )
+    else:
+        rows = labels.ndim == 2 and labels.shape[1] > 1
+        classes = labels.argmax(-1) if rows else np.round(labels.reshape(-1))
+        named = (z[:, 0] > 0) if units == 1 else ENDS[end](z).argmax(-1)
+        right = named == classes
+    assert predicts in ("auto", kind)
+    assert report.accuracy["natural"] == pytest.approx(right.mean())
+    assert report.worst_case <= report.accuracy["natural"]
+
+
 TRAINING = {
     "free": lambda *a, **k: FreeAdversarialModel(*a, replays=2, **k),
     "pgd": lambda *a, **k: PGDAdversarialModel(*a, steps=2, **k),
