@@ -46,6 +46,9 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     "from_logits", "auto", ["auto", "true", "false"], "Whether outputs are logits."
 )
+flags.DEFINE_enum(
+    "predicts", "auto", ["auto", "class", "labels"], "One class, or several labels."
+)
 flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
 
 
@@ -91,6 +94,7 @@ def main(argv: list[str]) -> None:
         "from_logits": {"auto": "auto", "true": True, "false": False}[
             FLAGS.from_logits
         ],
+        "predicts": FLAGS.predicts,
     }
     told = f"Pixels are in [{low:g}, {high:g}]."
     if FLAGS.output.endswith(".tflite"):

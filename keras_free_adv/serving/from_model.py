@@ -11,6 +11,7 @@ from keras_free_adv import image_axes, pixel_scale, validation
 from keras_free_adv.compiled_loss import compiled_loss
 from keras_free_adv.datasets import decoding
 from keras_free_adv.predictions import (
+    AUTO,
     check_from_logits,
     check_predicts,
     predictions_of,
@@ -177,7 +178,7 @@ def served_classifier(
     image_size: Any,
     value_range: Any,
     from_logits: Any,
-    predicts: Any,
+    predicts: Any = AUTO,
 ) -> ServedClassifier:
     """The classifier to serve; the arguments are those of `export_for_serving`."""
     network = network_of(model)
