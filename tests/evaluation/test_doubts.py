@@ -475,7 +475,7 @@ def test_attacks_are_doubted_for_what_they_see_of_the_model():
         robust=robust,
         worst_case=0.5,
         seconds={},
-        threat_models={},
+        threat_models={name: {"value_range": (0.0, 1.0)} for name in probes},
     )
     expected = [
         "^pgd10, pgd11: on 50 of 100 .* the probability of the true class",
