@@ -234,10 +234,12 @@ class _Decision:
     def _source_said_by_loss(self) -> str:
         """Numbers between 0 and 1 may be either: ask the loss, or the user."""
         if self.loss.from_logits is None:
-            what = "its one output" if self.outputs.units == 1 else "its outputs"
+            what = "its outputs could be probabilities or logits"
+            if self.outputs.units == 1:
+                what = "its one output could be a probability or a logit"
             raise ValueError(
-                f"Argument `from_logits` cannot be 'auto' for this model: {what} "
-                f"could be probabilities or logits. Received: {self.name!r}, with "
+                f"Argument `from_logits` cannot be 'auto' for this model: {what}. "
+                f"Received: {self.name!r}, with "
                 "outputs between 0 and 1, and no softmax or sigmoid at its end. Pass "
                 "from_logits=False for probabilities, True for logits."
             )

@@ -53,7 +53,8 @@ def check_shapes_belong(loss: keras.losses.Loss, labels: Any, units: int) -> Non
         )
     except Exception:  # whatever a loss raises that cannot be asked so
         return
-    if one.shape == other.shape and np.allclose(one, other):
+    # One number for all examples is refused by itself.
+    if one.shape and one.shape == other.shape and np.allclose(one, other):
         raise ValueError(
             "Argument `loss` must fit the labels. Received: "
             f"{loss.name!r}, which compares the one label of an example with each of "

@@ -605,7 +605,7 @@ class AdversarialModel(WrappedModel):
         """One, if the labels are of one class each."""
         labels = source.sample[1]
         # The sample of arrays is all of them.
-        are_all = len(tree.flatten(source.sample)[0]) > source.rows * (count - 1)
+        are_all = len(first_array(source.sample)) > source.rows * (count - 1)
         chance = chance_of(labels, self.model, are_all=are_all)
         if chance is None:
             return []
