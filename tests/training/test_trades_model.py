@@ -37,7 +37,22 @@ def kl(p_logits, q_logits):
     )
 
 
-def by_the_book(weights, images, labels, update, norm):
+def bernoulli_kl(p_logits, q_logits):
+    p, q = tf.sigmoid(p_logits), tf.sigmoid(q_logits)
+    terms = p * tf.math.log(p / q) + (1 - p) * tf.math.log((1 - p) / (1 - q))
+    return tf.reduce_sum(terms, axis=-1)
+
+
+def softmax_loss(labels, logits):
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def binary_loss(labels, logits):
+    of_each = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+    return tf.reduce_mean(of_each, axis=-1)
+
+
+def by_the_book(weights, images, labels, update, norm, kl=kl, natural=softmax_loss):
     """One update of the published algorithm, with the draws of the library."""
     w1, b1, w2, b2 = weights
 
@@ -66,8 +81,9 @@ def by_the_book(weights, images, labels, update, norm):
             delta = delta * tf.minimum(1.0, EPSILON / length)
         x_adv = tf.clip_by_value(x + delta, 0.0, 1.0)
     with tf.GradientTape() as tape:
-        natural = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, f(x))
-        loss = tf.reduce_mean(natural) + BETA * tf.reduce_mean(kl(f(x), f(x_adv)))
+        loss = tf.reduce_mean(natural(labels, f(x))) + BETA * tf.reduce_mean(
+            kl(f(x), f(x_adv))
+        )
     for w, g in zip(weights, tape.gradient(loss, weights), strict=True):
         w.assign_sub(RATE * g)
     return float(loss)
@@ -89,6 +105,25 @@ def test_updates_are_those_of_the_paper(norm, how):
     for found, wanted in zip(network.get_weights(), weights, strict=True):
         np.testing.assert_allclose(found, wanted, atol=2e-5)
     del model
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+def test_several_labels_have_the_sum_of_their_divergences(activation):
+    images, _ = small_images(16, (4, 4, 1))
+    labels = np.random.default_rng(1).integers(0, 2, (16, 3)).astype("float32")
+    network = dense_network()
+    weights = [tf.Variable(w) for w in network.get_weights()]
+    if activation:
+        network.add(keras.layers.Activation(activation))
+    loss = keras.losses.BinaryCrossentropy(from_logits=activation is None)
+    _, losses = trained(network, loss, images, labels)
+    expected = [
+        by_the_book(weights, images, labels, u, "linf", bernoulli_kl, binary_loss)
+        for u in range(3)
+    ]
+    np.testing.assert_allclose(losses[0], expected[0], rtol=1e-4)
+    for found, wanted in zip(network.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
 def test_sample_weights_weigh_both_terms():
