@@ -111,7 +111,7 @@ def main(argv: list[str]) -> None:
     }
     for name, draw in pictures.items():
         print(f"Drawing: {name}", flush=True)
-        with files.written_beside(folder / f"{name}.png") as beside:
+        with files.atomic_write(folder / f"{name}.png") as beside:
             draw().savefig(beside, format="png", dpi=FLAGS.dpi)
     print(f"{len(pictures)} figures in {folder}")
 

@@ -323,7 +323,7 @@ def trained() -> Subjects:
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Writes a figure in each format, whole or not at all."""
     for ending in FLAGS.formats:
-        with files.written_beside(folder / f"{name}.{ending}") as beside:
+        with files.atomic_write(folder / f"{name}.{ending}") as beside:
             figure.savefig(beside, dpi=FLAGS.dpi)
 
 

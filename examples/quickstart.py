@@ -120,9 +120,9 @@ def main(argv: list[str]) -> None:
     images, labels = (part[:8] for part in test_data)
     figure = plot_adversarial_examples(shown, images, labels, attacks[0])
     files.write_text(folder / "history.json", json.dumps(histories))
-    with files.written_beside(folder / "adversarial_examples.png") as beside:
+    with files.atomic_write(folder / "adversarial_examples.png") as beside:
         figure.savefig(beside, dpi=150)
-    with files.written_beside(folder / "free.keras") as beside:
+    with files.atomic_write(folder / "free.keras") as beside:
         networks["Free"].save(beside)
     print(f"\nThe picture:  {folder / 'adversarial_examples.png'}")
     print(f"The history:  {folder / 'history.json'}")

@@ -257,7 +257,7 @@ def draw_curves(rows: list[Row]) -> str:
         xlabel="training, CPU minutes" if FLAGS.clock == "cpu" else "training, minutes",
     )
     path = Path(FLAGS.output) / f"curve-{FLAGS.table}-{FLAGS.scale}.png"
-    with files.written_beside(path) as beside:
+    with files.atomic_write(path) as beside:
         figure.savefig(beside, format="png", dpi=100)
     said = f"PGD-20 accuracy against training time: {path}"
     return f"{said}. Trained without --monitor_every: {without}." if without else said

@@ -36,8 +36,8 @@ from keras_free_adv import (
     evaluate_robustness,
     files,
     recipes,
-    workers,
 )
+from keras_free_adv.distribution import workers
 from keras_free_adv.recipes import Recipe, building
 
 FLAGS = flags.FLAGS
@@ -178,7 +178,7 @@ def trained_model(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.
     else:
         model = train(recipe, data, folder)
         if writes():
-            with files.written_beside(path) as beside:
+            with files.atomic_write(path) as beside:
                 model.save(beside)
     if writes():  # here, for a run that was killed just after it was saved
         shutil.rmtree(folder / "backup", ignore_errors=True)

@@ -30,7 +30,7 @@ _BEING_WRITTEN = ".being-written-"
 
 
 @contextlib.contextmanager
-def written_beside(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a path to write to; on success it becomes `path`, else it is removed.
 
     The name keeps the ending of `path`, for writers that look at it. Of a link, the
@@ -52,7 +52,7 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def folder_written_beside(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a folder to fill; on success it becomes `path`, which must not exist.
 
     Raises:
@@ -158,7 +158,7 @@ def discard_leftovers(path: str | os.PathLike) -> None:
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    with written_beside(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 

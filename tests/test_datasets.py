@@ -10,7 +10,6 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_free_adv import datasets
-from keras_free_adv.data.shares import Part
 from keras_free_adv.datasets import augmentation, decoding, loading
 
 
@@ -276,7 +275,7 @@ def test_a_worker_makes_its_part_of_each_minibatch(
         size = settings["batch_size"]
         first, count = np.int64(1), int(data.cardinality())
         for worker in range(2):
-            part = Part(size, replicas=4, worker=worker, workers=2)
+            part = WorkerSlice(size, replicas=4, worker=worker, workers=2)
             assert part.rows == -(-size // 4) * 4 // 2
             parts = data.minibatches_from(first, part)
             wholes = data.minibatches_from(first)

@@ -48,10 +48,10 @@ PROGRAM = textwrap.dedent(
 
     path = Path(path)
     if what == "file":
-        with files.written_beside(path) as beside:
+        with files.atomic_write(path) as beside:
             write(beside, "new")
     elif what == "folder":
-        with files.folder_written_beside(path / "new") as beside:
+        with files.atomic_folder(path / "new") as beside:
             write(beside / "one", "new")
             write(beside / "two", "new")
         files.remove_folder(path / "old")
@@ -83,7 +83,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     files.write_text(path, "old")
 
     def write_half():
-        with files.written_beside(path) as beside:
+        with files.atomic_write(path) as beside:
             beside.write_text("half")
             raise OSError("the cable was pulled")
 
@@ -95,7 +95,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_failed_folder_leaves_nothing(tmp_path):
     def write_half():
-        with files.folder_written_beside(tmp_path / "folder") as folder:
+        with files.atomic_folder(tmp_path / "folder") as folder:
             (folder / "a").write_text("half")
             raise ValueError("another error is as it was")
 
@@ -105,7 +105,7 @@ def test_a_failed_folder_leaves_nothing(tmp_path):
 
 
 def test_the_name_beside_keeps_its_ending(tmp_path):
-    with files.written_beside(tmp_path / "model.keras") as beside:
+    with files.atomic_write(tmp_path / "model.keras") as beside:
         assert beside.suffix == ".keras"
         beside.write_text("")
 
@@ -113,7 +113,7 @@ def test_the_name_beside_keeps_its_ending(tmp_path):
 def test_others_may_read_what_was_written(tmp_path):
     """A server under another account, say: the room beside is closed to it."""
     files.write_text(tmp_path / "file", "text")
-    with files.folder_written_beside(tmp_path / "folder"):
+    with files.atomic_folder(tmp_path / "folder"):
         pass
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain.txt").write_text("")
@@ -167,7 +167,7 @@ def test_a_kill_at_any_call_leaves_the_old_folder_or_the_new_one(tmp_path):
 def refused(path):
     with (
         pytest.raises(OSError, match="could not be written") as caught,
-        files.written_beside(path) as beside,
+        files.atomic_write(path) as beside,
     ):
         beside.write_text("new")
     return caught.value
@@ -211,7 +211,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, name):
     model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(200)])
 
     def write(path):
-        with files.written_beside(path) as beside:
+        with files.atomic_write(path) as beside:
             if name.endswith("npz"):
                 np.savez(beside, np.zeros((200, 200)))
             elif name.endswith("keras"):
@@ -270,7 +270,7 @@ def test_of_a_link_the_file_that_it_leads_to_is_written(tmp_path):
 
 def test_a_writer_that_is_alive_is_left_alone(tmp_path):
     path = tmp_path / "a.txt"
-    with files.written_beside(path) as beside:
+    with files.atomic_write(path) as beside:
         files.discard_leftovers(path)
         files.write_text(path, "by another writer")
         beside.write_text("by this one")

@@ -22,14 +22,14 @@ def compiled():
 def test_a_callback_finds_the_callbacks_of_its_fit():
     found = {}
 
-    class Looks(keras.callbacks.Callback):
+    class RecordedGradients(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             found["begin"] = keras_internals.callbacks_of_this_fit()
 
         def on_epoch_end(self, epoch, logs=None):
             found["end"] = keras_internals.callbacks_of_this_fit()
 
-    looks, other = Looks(), keras.callbacks.TerminateOnNaN()
+    looks, other = RecordedGradients(), keras.callbacks.TerminateOnNaN()
     compiled().fit(*small_images(8), callbacks=[other, looks], verbose=0)
     assert found["begin"][:2] == found["end"][:2] == [other, looks]
     assert keras_internals.callbacks_of_this_fit() == []

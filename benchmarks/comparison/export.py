@@ -42,7 +42,7 @@ def write_export(
     """Writes layers, weights, examples and logits; returns the logits `[N, C]`."""
     layers, arrays = _layers_and_weights(model)
     logits = model.predict(images, batch_size=128, verbose=0)
-    with files.written_beside(path) as beside:
+    with files.atomic_write(path) as beside:
         np.savez(
             beside,
             layers=np.array(json.dumps(layers)),

@@ -12,7 +12,7 @@ from keras import ops
 from keras_free_adv import image_axes, input_mask, random_numbers
 from keras_free_adv.attacks.half_precision import gradient_scale
 from keras_free_adv.attacks.outcome import Outcome
-from keras_free_adv.attacks.runs import Slots, begin_runs, go_on
+from keras_free_adv.attacks.runs import ActiveRuns, advance, begin_runs
 from keras_free_adv.attacks.target import Target
 from keras_free_adv.logits import call_in_inference_mode
 from keras_free_adv.predictions import Predictions
@@ -60,15 +60,15 @@ class CompiledAttack:
         self._given = given
 
     @property
-    def go_on(self) -> Callable[..., Any]:
-        """`_go_on` as a graph; its signature is what `begin` returns."""
+    def advance(self) -> Callable[..., Any]:
+        """`_advance` as a graph; its signature is what `begin` returns."""
         if not hasattr(self, "_going_on"):
             slots = tf.nest.map_structure(
                 lambda tensor: tf.TensorSpec((None,) + tensor.shape[1:], tensor.dtype),
                 self.begin.get_concrete_function().structured_outputs,
             )
             enough = tf.TensorSpec((), tf.int32)
-            self._going_on = _graph(self._go_on, *self._given, slots, enough)
+            self._going_on = _graph(self._advance, *self._given, slots, enough)
         return self._going_on
 
     def _clean(self, images: Any, labels: Any) -> tuple[Outcome, Any]:
@@ -83,7 +83,7 @@ class CompiledAttack:
         """One run from its beginning to its end."""
         slots = self._begin(images, labels, ids, runs)
         everything = ops.shape(images)[0]
-        slots, _ = go_on(
+        slots, _ = advance(
             self._attack,
             self._target(images, labels),
             images,
@@ -93,17 +93,17 @@ class CompiledAttack:
         )
         return slots.best
 
-    def _begin(self, images: Any, labels: Any, ids: Any, runs: Any) -> Slots:
-        """Slots at the beginning of their runs."""
+    def _begin(self, images: Any, labels: Any, ids: Any, runs: Any) -> ActiveRuns:
+        """ActiveRuns at the beginning of their runs."""
         keys = random_numbers.keys_of_examples(self._attack.seed_in_use, ids, runs)
         target = self._target(images, labels)
         return begin_runs(self._attack, target, images, keys, runs, self._labels)
 
-    def _go_on(
-        self, images: Any, labels: Any, slots: Slots, enough: Any
-    ) -> tuple[Slots, Any]:
+    def _advance(
+        self, images: Any, labels: Any, slots: ActiveRuns, enough: Any
+    ) -> tuple[ActiveRuns, Any]:
         """Steps until `enough` examples are fooled or at the end of their runs."""
-        return go_on(
+        return advance(
             self._attack,
             self._target(images, labels),
             images,

@@ -2,7 +2,7 @@
 
 A run is one attempt of an attack at an example: one restart, or one target class of
 one. Each of B slots holds an example in the middle of its run, and a step takes all
-slots on by one. Slots need not be at the same step: what ends is replaced, so that
+slots on by one. ActiveRuns need not be at the same step: what ends is replaced, so that
 batches stay full.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from keras_free_adv.attacks.attack import Attack
 
 
-class Slots(NamedTuple):
+class ActiveRuns(NamedTuple):
     """B examples in the middle of their runs.
 
     Attributes:
@@ -45,16 +45,16 @@ def begin_runs(
     keys: Any,
     runs: Any,
     labels: int | None = None,
-) -> Slots:
-    """Slots at the beginning of run number `runs` `[B]` with the keys `[B, 1]`.
+) -> ActiveRuns:
+    """ActiveRuns at the beginning of run number `runs` `[B]` with the keys `[B, 1]`.
 
     `labels` says how many, of a model that predicts several at once.
     """
     state = attack.start(target, images, keys, runs)
-    return Slots(ops.zeros_like(runs), state, nothing_yet(images, labels))
+    return ActiveRuns(ops.zeros_like(runs), state, nothing_yet(images, labels))
 
 
-def ended(attack: "Attack", slots: Slots, until_fooled: bool) -> Any:
+def ended(attack: "Attack", slots: ActiveRuns, until_fooled: bool) -> Any:
     """Whether each run is at its end, `[B]`."""
     out_of_steps = ops.greater_equal(slots.step, attack.steps_of_a_run)
     if not until_fooled:
@@ -62,15 +62,15 @@ def ended(attack: "Attack", slots: Slots, until_fooled: bool) -> Any:
     return ops.logical_or(out_of_steps, all_labels(slots.best.fooled))
 
 
-def go_on(
+def advance(
     attack: "Attack",
     target: Target,
     images: Any,
-    slots: Slots,
+    slots: ActiveRuns,
     *,
     enough: Any,
     until_fooled: bool,
-) -> tuple[Slots, Any]:
+) -> tuple[ActiveRuns, Any]:
     """Makes steps until `enough` runs have ended; a run that ended stays as it is.
 
     The loop is one operation of the graph.
@@ -87,17 +87,17 @@ def go_on(
         Where the runs are now, and the number of steps made in the loop.
     """
 
-    def not_enough(slots: Slots, steps: Any) -> Any:
+    def not_enough(slots: ActiveRuns, steps: Any) -> Any:
         del steps
         over = ended(attack, slots, until_fooled)
         return ops.sum(ops.cast(over, "int32")) < enough
 
-    def one_step(slots: Slots, steps: Any) -> tuple[Slots, Any]:
+    def one_step(slots: ActiveRuns, steps: Any) -> tuple[ActiveRuns, Any]:
         # A run that ended waits for the others, and repeats its last step in vain.
         step = ops.minimum(slots.step, attack.steps_of_a_run - 1)
         state, seen = attack.step(target, images, slots.state, step)
         seen = seen._replace(images=target.keep_masked(seen.images))
-        moved = Slots(slots.step + 1, state, more_damaging(slots.best, seen))
+        moved = ActiveRuns(slots.step + 1, state, more_damaging(slots.best, seen))
         over = ended(attack, slots, until_fooled)
         kept = tf.nest.map_structure(
             lambda old, new: choose(over, old, new), slots, moved

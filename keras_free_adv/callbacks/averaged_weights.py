@@ -158,7 +158,7 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def _updates_made(self, batch: int) -> int:
         """How many updates; where the model does not count, those of this epoch."""
-        place = getattr(self.model, "_place", None)
+        place = getattr(self.model, "_position", None)
         return batch + 1 if place is None else place.update
 
     def _statistics(self) -> list[Any]:

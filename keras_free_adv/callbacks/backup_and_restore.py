@@ -10,10 +10,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_free_adv import keras_internals, validation, workers
+from keras_free_adv import keras_internals, validation
 from keras_free_adv.callbacks.averaged_weights import AveragedWeights
-from keras_free_adv.callbacks.backups import Backup, Backups, thrown_away
-from keras_free_adv.callbacks.learned import fits_json, learned, plain, restore_learned
+from keras_free_adv.callbacks.backups import Backup, Backups, discarded
+from keras_free_adv.callbacks.callback_state import (
+    callback_state,
+    fits_json,
+    plain,
+    restore_callback_state,
+)
+from keras_free_adv.distribution import workers
 from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.user_warnings import warn_user
 
@@ -169,10 +175,10 @@ class BackupAndRestore(keras.callbacks.Callback):
         metadata, arrays = backup.metadata, backup.arrays
         self._epochs = metadata["epochs"]
         self.model.history.epoch = list(self._epochs)
-        restore_learned(self._beside(), metadata["callbacks"], arrays)
+        restore_callback_state(self._beside(), metadata["callbacks"], arrays)
         self._assign("state", arrays)
         self._counters = metadata["checkpoint_counters"]
-        place = getattr(self.model, "_place", None)
+        place = getattr(self.model, "_position", None)
         if place is None or not metadata["batch"]:
             self._give_counters_back()
             return
@@ -201,7 +207,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
         """Saves, if `save_freq` counts updates and it is time."""
-        skipping = getattr(getattr(self.model, "_place", None), "skip", 0)
+        skipping = getattr(getattr(self.model, "_position", None), "skip", 0)
         if self._counters and not skipping:
             self._give_counters_back()
         if self._had_stopped and not skipping:
@@ -268,7 +274,7 @@ class BackupAndRestore(keras.callbacks.Callback):
             for name, value in (logs or {}).items():
                 entries.setdefault(name, []).append(value)
         beside = self._beside()
-        states, arrays = learned(beside)
+        states, arrays = callback_state(beside)
         metadata = {
             "epoch": epoch,
             "batch": batch,
@@ -288,7 +294,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         arrays |= self._beside_the_weights()
         # Some of what is saved has to be gathered from all workers.
         with (
-            self._backups.write(metadata, arrays) if self._writes else thrown_away()
+            self._backups.write(metadata, arrays) if self._writes else discarded()
         ) as path:
             self.model.save_weights(path)
 
@@ -362,7 +368,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 raise self._of_another(f"its {what}: {its}; this model's: {mine}")
 
     def _warn_of_other_steps(self, backup: Backup) -> None:
-        if not hasattr(self.model, "_place"):
+        if not hasattr(self.model, "_position"):
             return  # a plain model begins its epoch anew
         its, mine = backup.metadata.get("steps"), (self.params or {}).get("steps")
         if None not in (its, mine) and its != mine:

@@ -107,7 +107,7 @@ class Backups:
             OSError: the disk is full, say; the backup before is untouched.
         """
         before = self._numbers()
-        with files.folder_written_beside(self._path(self.latest + 1)) as folder:
+        with files.atomic_folder(self._path(self.latest + 1)) as folder:
             yield folder / WEIGHTS
             # Of bfloat16 NumPy's file would forget what it is.
             foreign = {n: a for n, a in arrays.items() if a.dtype.kind == "V"}
@@ -175,7 +175,7 @@ def _checksum(said: Any) -> str:
 
 
 @contextlib.contextmanager
-def thrown_away() -> Iterator[Path]:
+def discarded() -> Iterator[Path]:
     """In place of `Backups.write`: a path for weights that nobody keeps."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / WEIGHTS

@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 
-from keras_free_adv import validation, workers
+from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.callbacks import order
 from keras_free_adv.callbacks.shared_data import CallbackWithData
 from keras_free_adv.callbacks.summaries import Summaries
+from keras_free_adv.distribution import workers
 from keras_free_adv.evaluation.evaluate_robustness import (
     check_seeds,
     checked_attacks,

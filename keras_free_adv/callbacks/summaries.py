@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_free_adv import validation, workers
+from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.distribution import workers
 from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from keras_free_adv.training.delta_statistics import delta_statistics
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel

@@ -44,8 +44,8 @@ class Minibatches:
         stream: the endless stream, addressed by (seed, first minibatch).
         sample: one minibatch (x, y[, sample_weight]) as NumPy arrays, for checks
             before training; for arrays the whole data.
-        part: as `stream`, of (seed, first, a `shares.Part`): (that of a minibatch, the
-            size of the whole); None if the source cannot leave out the rest.
+        part: as `stream`, of (seed, first, a `WorkerSlice`): (that slice of a
+            minibatch, the size of the whole); None if the source cannot slice.
         second: as `sample`, the second minibatch of a dataset, or its only one; None
             for arrays.
     """

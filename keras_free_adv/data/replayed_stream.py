@@ -11,8 +11,12 @@ from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.minibatches import Minibatches
 from keras_free_adv.data.passes import sharded_by_data
 from keras_free_adv.data.replay import replay
-from keras_free_adv.data.shares import Part, Share, filled_up
 from keras_free_adv.data.structures import first_array
+from keras_free_adv.distribution.padded_batch import (
+    PaddedBatch,
+    WorkerSlice,
+    filled_up,
+)
 
 
 def replayed_stream(
@@ -36,7 +40,7 @@ def replayed_stream(
 
     Returns:
         An infinite dataset; element u of the run is minibatch u // replays, as a
-        `Share` when there are several replicas.
+        `PaddedBatch` when there are several replicas.
     """
 
     def fits(*minibatch: Any) -> Any:
@@ -68,7 +72,7 @@ def replayed_part(
     replays: int,
     place: Callable[[], tuple[int, int]],
     bad: BadMinibatches,
-    part: Part,
+    part: WorkerSlice,
     strategy: Any,
 ) -> Any:
     """As `replayed_stream`, for a worker that makes only its part of each minibatch.
@@ -82,7 +86,7 @@ def replayed_part(
         strategy: the strategy in force.
 
     Returns:
-        A `tf.distribute.DistributedDataset` of `Share`.
+        A `tf.distribute.DistributedDataset` of `PaddedBatch`.
     """
     here = part.replicas // part.workers
 
@@ -90,7 +94,7 @@ def replayed_part(
         parts = source.part(seed, first, part)  # type: ignore[misc]
         return bad.watching(parts, first, lambda part: part[0]).map(part.share)
 
-    def for_each_replica(share: Share) -> tf.data.Dataset:
+    def for_each_replica(share: PaddedBatch) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(
             tree.map_structure(lambda t: tf.reshape(t, [here, -1, *t.shape[1:]]), share)
         )

@@ -165,8 +165,8 @@ def _decoding(
 ) -> Callable[[tf.data.Dataset, Any, Any], tf.data.Dataset]:
     """Maps encoded minibatches, and the number of the first, to decoded ones.
 
-    With a part (`data.shares.Part`) only that of each minibatch is decoded, and
-    comes with the size of the whole.
+    With a `WorkerSlice` only that part of each minibatch is decoded, and comes with
+    the size of the whole.
     """
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     augments = augment != "none"

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_free_adv import keras_internals, pixel_scale, validation
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.evaluation.doubts import doubts_about
+from keras_free_adv.distribution.replicas import Replicas
 from keras_free_adv.evaluation.examples import Examples
 from keras_free_adv.evaluation.finished_stages import (
     FinishedStages,
@@ -19,11 +19,11 @@ from keras_free_adv.evaluation.finished_stages import (
     check_path,
 )
 from keras_free_adv.evaluation.labelled_batches import LabelledBatches
-from keras_free_adv.evaluation.model_doubts import is_random
 from keras_free_adv.evaluation.model_identity import identity_of, weights_checksum
+from keras_free_adv.evaluation.model_warnings import is_random
 from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
 from keras_free_adv.evaluation.progress import Progress
-from keras_free_adv.evaluation.replicas import Replicas
+from keras_free_adv.evaluation.report_warnings import warnings_of
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
 from keras_free_adv.evaluation.survivors import Survivors, all_right, any_right
 from keras_free_adv.predictions import Predictions
@@ -115,7 +115,7 @@ def evaluate_robustness(
         stages, settings = evaluation.stages(attacks, batch_size, max_examples, resume)
     evaluation.progress.close()
     report = _report(stages, attacks, model, evaluation, settings)
-    report.warnings += doubts_about(report, attacks, evaluation.probes)
+    report.warnings += warnings_of(report, attacks, evaluation.probes)
     # A part of an ensemble and the same attack on its own have the same caveat.
     report.warnings = list(dict.fromkeys(report.warnings))
     for doubt in report.warnings:

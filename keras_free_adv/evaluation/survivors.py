@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.evaluation.replicas import Replicas
+from keras_free_adv.distribution.replicas import Replicas
 from keras_free_adv.predictions import Predictions
 
 # A compiled loop hands back the batch when this share of its runs has ended, so that
@@ -75,19 +75,19 @@ class Survivors:
         if len(ids):
             self._waiting.append((ids.astype("int32"), images, labels))
         while len(self._ids) + self._number_waiting >= self._batch_size:
-            self._go_on()
+            self._advance()
 
     def finish(self) -> np.ndarray:
         """Finishes every run; returns what the model still gets right."""
         while len(self._ids) + self._number_waiting:
-            self._go_on()
+            self._advance()
         return self.right
 
     @property
     def _number_waiting(self) -> int:
         return sum(len(part[0]) for part in self._waiting)
 
-    def _go_on(self) -> None:
+    def _advance(self) -> None:
         """Fills the batch, makes steps, and takes out what has ended."""
         begin = time.perf_counter()
         self._fill()
@@ -128,7 +128,7 @@ class Survivors:
         enough = max(1, int(len(self._ids) * REFILL_SHARE))
         compiled = self._compiled(images, labels)
         slots, steps = self._replicas.run(
-            compiled.go_on, (images, labels, slots), enough
+            compiled.advance, (images, labels, slots), enough
         )
         forward, backward = self._attack.passes_of_a_step(self._view.classes)
         self.forward += steps * forward

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.evaluation.input_gradients import input_gradients
-from keras_free_adv.evaluation.model_doubts import climbs_cross_entropy
+from keras_free_adv.evaluation.model_warnings import climbs_cross_entropy
 from keras_free_adv.plotting import checks
 from keras_free_adv.plotting.readings import Reading, mark, truth_in_words
 from keras_free_adv.plotting.style import (

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from keras_free_adv import pixel_scale, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.pgd_attack import PGDAttack
-from keras_free_adv.evaluation.attack_doubts import share_of_range
+from keras_free_adv.evaluation.attack_warnings import share_of_range
 from keras_free_adv.evaluation.evaluate_robustness import (
     checked_attacks,
     evaluate_robustness,
 )
 from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from keras_free_adv.evaluation.robustness_report import NATURAL
-from keras_free_adv.evaluation.setting_doubts import ROUNDING
+from keras_free_adv.evaluation.setting_warnings import ROUNDING
 from keras_free_adv.plotting import checks
 from keras_free_adv.plotting.accuracy_curves import (
     Curve,

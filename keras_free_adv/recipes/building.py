@@ -14,8 +14,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_free_adv import datasets, workers, zoo
+from keras_free_adv import datasets, zoo
 from keras_free_adv.attacks.pgd_attack import PGDAttack
+from keras_free_adv.distribution import workers
 from keras_free_adv.evaluation.paper_attacks import paper_attacks
 from keras_free_adv.recipes.linear_cycle import LinearCycle
 from keras_free_adv.recipes.recipe import Recipe

@@ -85,7 +85,7 @@ def export_for_litert(
     shape = (*served.image_size, served.input_shape[-1])
     served = dataclasses.replace(served, input_shape=shape)
     converted = dataclasses.replace(served, network=in_float32(served.network))
-    with files.written_beside(path) as beside:
+    with files.atomic_write(path) as beside:
         beside.write_bytes(_converted(converted))
         _check(beside, served)
     return str(path)

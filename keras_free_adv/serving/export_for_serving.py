@@ -12,7 +12,8 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from keras_free_adv import files, validation, workers
+from keras_free_adv import files, validation
+from keras_free_adv.distribution import workers
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.recipes import Recipe
 from keras_free_adv.serving import asset_files

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_free_adv.teaching.loss_and_gradient import (
-    Looks,
     LossAndGradient,
+    RecordedGradients,
     loss_and_gradient_of,
 )
 
@@ -30,9 +30,9 @@ class AttackedExample(NamedTuple):
     labels: np.ndarray
     ask: LossAndGradient
 
-    def looks(self) -> Looks:
+    def looks(self) -> RecordedGradients:
         """The loss and gradient, which will remember where they were asked."""
-        return Looks(self.ask, self.images, self.labels)
+        return RecordedGradients(self.ask, self.images, self.labels)
 
 
 def attacked_example(*, linear: bool = False) -> AttackedExample:

@@ -15,8 +15,8 @@ from keras_free_adv.teaching.arrays import (
     outside,
 )
 from keras_free_adv.teaching.attacked_example import AttackedExample, attacked_example
-from keras_free_adv.teaching.climb import Ball, Look, climbs
-from keras_free_adv.teaching.loss_and_gradient import Looks
+from keras_free_adv.teaching.climb import Ball, GradientQuery, climbs
+from keras_free_adv.teaching.loss_and_gradient import RecordedGradients
 from keras_free_adv.teaching.verdict import Verdict, name_of, verdict_on
 
 _EPSILON, _STEPS, _RESTARTS = 0.125, 4, 3
@@ -73,7 +73,7 @@ def _findings(pgd: Callable[..., Any]) -> Iterator[str]:
 
 def _run(
     pgd: Callable[..., Any], example: AttackedExample, steps: int, restarts: int
-) -> tuple[Looks, np.ndarray, list[str]]:
+) -> tuple[RecordedGradients, np.ndarray, list[str]]:
     """What was asked, what came out, and what is wrong with that."""
     looks = example.looks()
     given = example.images.copy()
@@ -123,7 +123,7 @@ def _of_one_climb(pgd: Callable[..., Any]) -> Iterator[str]:
         yield _of_a_step(result, climb[:_STEPS], ball)
 
 
-def _of_the_start(start: Look, images: np.ndarray) -> Iterator[str]:
+def _of_the_start(start: GradientQuery, images: np.ndarray) -> Iterator[str]:
     noise = (start.point - images) / _EPSILON
     found = list(outside(start.point, images, _EPSILON, "It starts at points"))
     yield from found
@@ -155,14 +155,14 @@ def _first(noise: np.ndarray, middle: np.ndarray) -> np.ndarray:
     return np.take_along_axis(noise, middle.argmax(axis=0)[np.newaxis], axis=0)
 
 
-def _of_a_step(point: np.ndarray, climb: list[Look], ball: Ball) -> str:
+def _of_a_step(point: np.ndarray, climb: list[GradientQuery], ball: Ball) -> str:
     """What is wrong with the step from the end of a climb to a point."""
     number = len(climb)
     text = explained(point, ball.next(climb[-1]), _mistakes(climb, ball), "it")
     return f"Step {number}: {text}"
 
 
-def _mistakes(climb: list[Look], ball: Ball) -> list[Mistake]:
+def _mistakes(climb: list[GradientQuery], ball: Ball) -> list[Mistake]:
     images, epsilon, step_size = ball
     point, _, gradient = climb[-1]
     sign = np.sign(gradient)

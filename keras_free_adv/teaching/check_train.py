@@ -76,7 +76,7 @@ def _findings(train: Callable[..., Any]) -> Iterator[str]:
     expected = _fitted()
     weights = _row(tried.network.get_weights())
     delta = as_array(returned, expected.delta, "the last delta")
-    result = _Left(weights, delta)
+    result = FinalState(weights, delta)
     if result.is_like(expected):
         return
     for schedule, text in _MISTAKES:
@@ -118,7 +118,7 @@ def _of_updates(updates: int) -> Iterator[str]:
         )
 
 
-class _Left(NamedTuple):
+class FinalState(NamedTuple):
     """What a training leaves.
 
     Attributes:
@@ -135,14 +135,14 @@ class _Left(NamedTuple):
         moved = np.abs(self.weights - _row(trained_example().network.get_weights()))
         return 0.01 * float(moved.max())
 
-    def is_like(self, other: "_Left") -> bool:
+    def is_like(self, other: "FinalState") -> bool:
         """Whether both are left by the same updates."""
         near = np.abs(self.weights - other.weights) <= other.room
         same = np.abs(self.delta - other.delta) <= STEP_SIZE / 10
         return bool(min(near.mean(), same.mean()) >= _SHARE_ALIKE)
 
 
-def _fitted() -> _Left:
+def _fitted() -> FinalState:
     example = trained_example()
     model = free_model(example.network, _REPLAYS)
     model.fit(
@@ -153,14 +153,14 @@ def _fitted() -> _Left:
         shuffle=False,
         verbose=0,
     )
-    return _Left(_row(example.network.get_weights()), delta_of(model))
+    return FinalState(_row(example.network.get_weights()), delta_of(model))
 
 
 # For each update the minibatch, and which delta it uses: each of them begins at zero.
 _Schedule = Sequence[tuple[int, Any]]
 
 
-def _left_by(schedule: _Schedule) -> _Left:
+def _left_by(schedule: _Schedule) -> FinalState:
     """What the library leaves if its updates are made in another order."""
     example = trained_example()
     models: dict[Any, Any] = {}
@@ -168,7 +168,9 @@ def _left_by(schedule: _Schedule) -> _Left:
         if key not in models:
             models[key] = free_model(example.network)
         models[key].train_on_batch(*example.minibatch(number))
-    return _Left(_row(example.network.get_weights()), delta_of(models[schedule[-1][1]]))
+    return FinalState(
+        _row(example.network.get_weights()), delta_of(models[schedule[-1][1]])
+    )
 
 
 def _in_order(key: Callable[[int, int, int], Any]) -> _Schedule:

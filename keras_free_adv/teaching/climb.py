@@ -7,10 +7,10 @@ import numpy as np
 
 from keras_free_adv.attacks.projected_ascent import ascend_inside
 from keras_free_adv.teaching.arrays import ROUNDING, alike
-from keras_free_adv.teaching.loss_and_gradient import Looks
+from keras_free_adv.teaching.loss_and_gradient import RecordedGradients
 
 
-class Look(NamedTuple):
+class GradientQuery(NamedTuple):
     """One question of an attack, and the answer.
 
     Attributes:
@@ -37,7 +37,7 @@ class Ball(NamedTuple):
     epsilon: float
     step_size: float
 
-    def next(self, look: Look) -> np.ndarray:
+    def next(self, look: GradientQuery) -> np.ndarray:
         """Where the library's step goes from there."""
         return np.asarray(
             ascend_inside(
@@ -51,7 +51,7 @@ class Ball(NamedTuple):
             )
         )
 
-    def leads_to(self, look: Look, point: np.ndarray) -> bool:
+    def leads_to(self, look: GradientQuery, point: np.ndarray) -> bool:
         """Whether a right step goes from there to `point`.
 
         An attack may keep a perturbation that reaches beyond the pixel range, and clip
@@ -66,13 +66,13 @@ class Ball(NamedTuple):
         )
 
 
-def climbs(looks: Looks, ball: Ball) -> list[list[Look]]:
+def climbs(looks: RecordedGradients, ball: Ball) -> list[list[GradientQuery]]:
     """Cuts what was asked into climbs, one for each start.
 
     A question about the clean images that no step follows is no climb, and one that
     was asked before within a climb is left out.
     """
-    found: list[list[Look]] = []
+    found: list[list[GradientQuery]] = []
     for look in _each(looks):
         if found and any(alike(look.point, seen.point) for seen in found[-1]):
             continue
@@ -83,10 +83,10 @@ def climbs(looks: Looks, ball: Ball) -> list[list[Look]]:
     return [climb for climb in found if not _is_clean(climb, ball)] or found
 
 
-def _each(looks: Looks) -> Iterator[Look]:
+def _each(looks: RecordedGradients) -> Iterator[GradientQuery]:
     for seen in zip(looks.points, looks.losses, looks.gradients, strict=True):
-        yield Look(*seen)
+        yield GradientQuery(*seen)
 
 
-def _is_clean(climb: Sequence[Look], ball: Ball) -> bool:
+def _is_clean(climb: Sequence[GradientQuery], ball: Ball) -> bool:
     return len(climb) == 1 and alike(climb[0].point, ball.images)

@@ -64,7 +64,7 @@ def loss_and_gradient_of(model: keras.Model) -> LossAndGradient:
     return loss_and_gradient
 
 
-class Looks:
+class RecordedGradients:
     """A `loss_and_gradient` that remembers where it was asked.
 
     Attributes:

@@ -15,16 +15,23 @@ from keras_free_adv import (
     keras_internals,
     pixel_scale,
     validation,
-    workers,
 )
-from keras_free_adv.data import minibatches, shares
+from keras_free_adv.data import minibatches
 from keras_free_adv.data.augmented import augmented
 from keras_free_adv.data.bad_minibatches import BadMinibatches
 from keras_free_adv.data.live_dataset import LiveDataset
 from keras_free_adv.data.replayed_stream import replayed_part, replayed_stream
 from keras_free_adv.data.structures import first_array
 from keras_free_adv.dense_data import require_dense, require_one_array
-from keras_free_adv.training import reductions
+from keras_free_adv.distribution import padded_batch, reductions, workers
+from keras_free_adv.distribution.replica_statistics import (
+    warn_of_statistics_that_drift,
+)
+from keras_free_adv.distribution.shared_overflow import shared_overflow
+from keras_free_adv.distribution.workers import (
+    explaining_loss_of_a_worker,
+    logs_of_workers,
+)
 from keras_free_adv.training.chance_warner import ChanceWarner, chance_of
 from keras_free_adv.training.data_checks import (
     check_finite,
@@ -37,20 +44,15 @@ from keras_free_adv.training.keyed_augmentation import KeyedAugmentation
 from keras_free_adv.training.not_finite_warner import NotFiniteWarner
 from keras_free_adv.training.passes_logger import PassesLogger
 from keras_free_adv.training.perturbed_input import PerturbedInput
-from keras_free_adv.training.place import Place
 from keras_free_adv.training.py_dataset_epochs import PyDatasetEpochs
 from keras_free_adv.training.random_head import RandomHead
 from keras_free_adv.training.random_layers import RandomLayers
-from keras_free_adv.training.replica_statistics import (
-    warn_of_statistics_that_drift,
-)
-from keras_free_adv.training.shared_overflow import shared_overflow
+from keras_free_adv.training.stream_position import StreamPosition
 from keras_free_adv.training.training_argument import (
     warn_of_layers_in_inference_mode,
 )
 from keras_free_adv.training.wrapped_model import WrappedModel
 from keras_free_adv.user_warnings import warn_user
-from keras_free_adv.workers import explaining_loss_of_a_worker, logs_of_workers
 
 
 class AdversarialModel(WrappedModel):
@@ -113,8 +115,8 @@ class AdversarialModel(WrappedModel):
         self.epsilon_warmup = epsilon_warmup
         self._random_layers = RandomLayers(model, perturb)
         self._head: RandomHead | None = None  # of the model, when `fit` applies it
-        self._place = Place()
-        self._live = LiveDataset(lambda: self._place.update // self.replays)
+        self._position = StreamPosition()
+        self._live = LiveDataset(lambda: self._position.update // self.replays)
         self._count: int | None = None  # minibatches in the data of the last `fit`
         self._data_begins = 0
         self._warned_of_few_passes = False
@@ -178,7 +180,7 @@ class AdversarialModel(WrappedModel):
         """
         share: Any = 1.0
         if self.epsilon_warmup:
-            number = ops.cast(self._place.number.read(), self._pixel_dtype) + 1.0
+            number = ops.cast(self._position.number.read(), self._pixel_dtype) + 1.0
             share = ops.minimum(number / self.epsilon_warmup, 1.0)
         return {
             "step_size": share * self.step_size,
@@ -199,18 +201,20 @@ class AdversarialModel(WrappedModel):
 
     def _update_weights(self, gradients: list[Any], weights: list[Any]) -> None:
         """One step of the compiled optimizer; of a frozen model, as Keras: none."""
-        self._place.number.advance()
+        self._position.number.advance()
         if not weights:
             warn_user("The model does not have any trainable weights.")
             return
         gradients = shared_overflow(gradients, self.optimizer)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
-    def _in_proportion(self, loss: Any, data: Any) -> Any:
+    def _scale_for_replicas(self, loss: Any, data: Any) -> Any:
         """A replica's loss, so that the sum over replicas is that of one device."""
-        if not isinstance(data, shares.Share):
+        if not isinstance(data, padded_batch.PaddedBatch):
             return loss
-        return loss * shares.proportion(data, summed=reductions.are_summed(self.loss))
+        return loss * padded_batch.proportion(
+            data, summed=reductions.are_summed(self.loss)
+        )
 
     def compute_loss(
         self,
@@ -229,21 +233,21 @@ class AdversarialModel(WrappedModel):
     def _logs(self, data: Any, y_pred: Any, loss: Any) -> dict[str, Any]:
         """Updates the metrics with a minibatch, and returns what they are now."""
         if len(loss.shape) > 0:  # reduction="none": each example's
-            loss = ops.mean(loss) * shares.proportion(data, summed=False)
+            loss = ops.mean(loss) * padded_batch.proportion(data, summed=False)
         else:  # under a strategy the replica's part of a sum
             loss = loss * self._replicas
         tracker = keras_internals.loss_tracker(self)
-        tracker.update_state(loss, sample_weight=shares.weight_of_loss(data))
+        tracker.update_state(loss, sample_weight=padded_batch.weight_of_loss(data))
         self._log_losses_of_outputs(data, y_pred)
 
         def with_metrics() -> dict[str, Any]:
-            x, y, y_counted, sample_weight = shares.counted(data, y_pred)
+            x, y, y_counted, sample_weight = padded_batch.real_examples(data, y_pred)
             return self.compute_metrics(x, y, y_counted, sample_weight=sample_weight)
 
-        if isinstance(data, shares.Share):
+        if isinstance(data, padded_batch.PaddedBatch):
             # A metric of no examples may be no number.
             logs = tf.cond(
-                shares.own_rows(data) > 0, with_metrics, self.get_metrics_result
+                padded_batch.real_count(data) > 0, with_metrics, self.get_metrics_result
             )
         else:
             logs = with_metrics()
@@ -255,7 +259,7 @@ class AdversarialModel(WrappedModel):
         Keras would count each minibatch alike, and the example too that a replica
         without any is given.
         """
-        _, y, sample_weight = shares.unpacked(data)
+        _, y, sample_weight = padded_batch.unpacked(data)
         found = keras_internals.losses_of_outputs(self, y, y_pred, sample_weight)
         for tracker, loss in found:
             summed = reductions.are_summed(self.loss)
@@ -263,8 +267,8 @@ class AdversarialModel(WrappedModel):
                 loss = ops.mean(loss) / self._replicas
                 summed = False
             tracker.update_state(
-                loss * shares.proportion(data, summed=summed),
-                sample_weight=shares.weight_of_loss(data),
+                loss * padded_batch.proportion(data, summed=summed),
+                sample_weight=padded_batch.weight_of_loss(data),
             )
 
     # The stream and `fit`.
@@ -362,15 +366,22 @@ class AdversarialModel(WrappedModel):
         strategy = self.distribute_strategy
         if source.part is None or not workers.many_workers(strategy):
             return replayed_stream(
-                source, self.replays, self._place.ask, self._room, bad, self._replicas
+                source,
+                self.replays,
+                self._position.current,
+                self._capacity,
+                bad,
+                self._replicas,
             )
-        part = shares.Part(
+        part = padded_batch.WorkerSlice(
             source.rows,
             self._replicas,
             workers.worker_number(strategy),
             workers.worker_count(strategy),
         )
-        return replayed_part(source, self.replays, self._place.ask, bad, part, strategy)
+        return replayed_part(
+            source, self.replays, self._position.current, bad, part, strategy
+        )
 
     def _begin(
         self,
@@ -395,8 +406,10 @@ class AdversarialModel(WrappedModel):
             # Keras would take a replica's share, which is no minibatch as it knows it.
             with self.distribute_strategy.scope():
                 self.build_metrics()
-        self._place.update = max(self._place.update, initial_epoch * steps_per_epoch)
-        self._place.agree(self.distribute_strategy)
+        self._position.update = max(
+            self._position.update, initial_epoch * steps_per_epoch
+        )
+        self._position.synchronize(self.distribute_strategy)
         before = self._enter_data(source.count)
         self._warn_of_few_passes(
             source.count, before + (epochs - initial_epoch) * steps_per_epoch
@@ -446,11 +459,13 @@ class AdversarialModel(WrappedModel):
         Other data is known by its number of minibatches.
         """
         if self._count is not None and count != self._count:
-            self._place.update = -(-self._place.update // self.replays) * self.replays
-            self._data_begins = self._place.update
+            self._position.update = (
+                -(-self._position.update // self.replays) * self.replays
+            )
+            self._data_begins = self._position.update
             self._warned_of_few_passes = False
         self._count = count
-        return self._place.update - self._data_begins
+        return self._position.update - self._data_begins
 
     def train_on_batch(
         self,
@@ -481,15 +496,15 @@ class AdversarialModel(WrappedModel):
     def make_train_function(self, force: bool = False) -> None:
         """Makes the compiled update, and has it count the place in the data."""
         if self.train_function is None or force:
-            self._place.number.create(self.distribute_strategy)
+            self._position.number.create(self.distribute_strategy)
             super().make_train_function(force=True)
-            self.train_function = self._place.counting(self.train_function, self)
+            self.train_function = self._position.counting(self.train_function, self)
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         """Called before training on minibatches of at most `rows` examples."""
 
     @property
-    def _room(self) -> int | None:
+    def _capacity(self) -> int | None:
         """The largest minibatch this model can train on, or None for any."""
         return None
 
@@ -560,7 +575,7 @@ class AdversarialModel(WrappedModel):
         try:
             yield
         finally:
-            self._place.skip = 0
+            self._position.skip = 0
             keras_internals.start_at_epoch(self, None)
 
     def _warn_of_few_passes(self, count: int | None, updates: int) -> None:
@@ -585,10 +600,10 @@ class AdversarialModel(WrappedModel):
     ) -> Any:
         count = source.count
         own: list[keras.callbacks.Callback] = [
-            NotFiniteWarner(self._place, bad, self.replays, count)
+            NotFiniteWarner(self._position, bad, self.replays, count)
         ]
         if count is not None:
-            own.append(PassesLogger(self._place, count * self.replays))
+            own.append(PassesLogger(self._position, count * self.replays))
             own += self._chance_warner(source, count)
         elif isinstance(x, keras.utils.PyDataset):
             own.append(PyDatasetEpochs(x))
@@ -611,7 +626,7 @@ class AdversarialModel(WrappedModel):
             return []
         return [
             ChanceWarner(
-                self._place, count * self.replays, source.rows / self.replays, chance
+                self._position, count * self.replays, source.rows / self.replays, chance
             )
         ]
 
@@ -620,20 +635,22 @@ class AdversarialModel(WrappedModel):
     def save_own_variables(self, store: Any) -> None:
         """Saves the place in the data."""
         super().save_own_variables(store)
-        store["place"] = np.asarray(self._place.ask(), "int64")
+        store["place"] = np.asarray(self._position.current(), "int64")
         store["updates_on_batches"] = np.asarray(
-            self._place.updates_on_batches, "int64"
+            self._position.updates_on_batches, "int64"
         )
 
     def load_own_variables(self, store: Any) -> None:
         """Restores the place in the data, if it was saved."""
         if "place" in store.keys():  # noqa: SIM118 (an HDF5 group, not a dict)
-            before = self._place.seed
-            self._place.seed, self._place.update = map(int, np.asarray(store["place"]))
-            if self._place.seed != before and self.train_function is not None:
+            before = self._position.seed
+            self._position.seed, self._position.update = map(
+                int, np.asarray(store["place"])
+            )
+            if self._position.seed != before and self.train_function is not None:
                 self.make_train_function(force=True)  # traced with the old seed
         if "updates_on_batches" in store.keys():  # noqa: SIM118
-            self._place.updates_on_batches = int(store["updates_on_batches"][()])
+            self._position.updates_on_batches = int(store["updates_on_batches"][()])
 
 
 def _steps(source: minibatches.Minibatches, steps_per_epoch: int | None) -> int:

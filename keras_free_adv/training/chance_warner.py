@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_free_adv.training.place import Place
+from keras_free_adv.training.stream_position import StreamPosition
 from keras_free_adv.user_warnings import warn_user
 
 # Under which names Keras logs the accuracy of a classifier.
@@ -44,13 +44,13 @@ class ChanceWarner(keras.callbacks.Callback):
 
     def __init__(
         self,
-        place: Place,
+        place: StreamPosition,
         updates_a_pass: int,
         examples_an_update: float,
         chance: tuple[float, float],
     ) -> None:
         super().__init__()
-        self._place = place
+        self._position = place
         self._least_updates = max(
             updates_a_pass, LEAST_UPDATES, LEAST_EXAMPLES / examples_an_update
         )
@@ -63,12 +63,12 @@ class ChanceWarner(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes which update it begins with."""
-        self._epoch_begins = self._place.update
+        self._epoch_begins = self._position.update
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Judges a stretch that is long enough, and begins another."""
         known = [logs[name] for name in TRAINING_ACCURACY if logs and name in logs]
-        updates = self._place.update - self._epoch_begins
+        updates = self._position.update - self._epoch_begins
         if self._warned or not known or not updates:
             return
         self._updates += updates

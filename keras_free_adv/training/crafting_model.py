@@ -69,7 +69,7 @@ class CraftingModel(AdversarialModel):
         )
         return tf.stop_gradient(last)
 
-    def _keys_of_update(self) -> tf.Tensor:
+    def _update_key(self) -> tf.Tensor:
         """One random key for this update and replica, from the model's seed.
 
         By its number in the stream: after another `compile` or within accumulated
@@ -79,8 +79,8 @@ class CraftingModel(AdversarialModel):
         replica = 0 if context is None else context.replica_id_in_sync_group
         return random_numbers.key(
             random_numbers.RANDOM_START,
-            self._place.seed,
-            self._place.number.read(),
+            self._position.seed,
+            self._position.number.read(),
             replica,
         )
 

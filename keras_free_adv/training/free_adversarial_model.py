@@ -8,8 +8,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_free_adv import geometry, input_mask
-from keras_free_adv.data import shares
 from keras_free_adv.data.minibatches import Minibatches
+from keras_free_adv.distribution import padded_batch
 from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.training.image_sizes import of_one_size
 from keras_free_adv.training.perturbation import Perturbation
@@ -97,7 +97,7 @@ class FreeAdversarialModel(AdversarialModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update of the weights and of delta, from one gradient."""
-        x, y, sample_weight = shares.unpacked(data)
+        x, y, sample_weight = padded_batch.unpacked(data)
         images = self._images_of(x)
         count = ops.shape(images)[0]
         visible, ball = self._visible(images), self._ball()
@@ -108,7 +108,7 @@ class FreeAdversarialModel(AdversarialModel):
             perturbed = geometry.clip_pixels(images + delta, self.value_range)
             y_pred = self._outputs_at(x, perturbed, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-            loss = self._in_proportion(loss, data)
+            loss = self._scale_for_replicas(loss, data)
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         g_theta, g_delta = tape.gradient(scaled_loss, (weights, delta))
@@ -124,7 +124,7 @@ class FreeAdversarialModel(AdversarialModel):
         return of_one_size(source, self._input.of)
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
-        new = self._perturbation.make_room(
+        new = self._perturbation.resize(
             rows,
             self._perturbed_shape(sample),
             self._pixel_dtype,
@@ -134,7 +134,7 @@ class FreeAdversarialModel(AdversarialModel):
             self.train_function = None  # it was traced with the old variable
 
     @property
-    def _room(self) -> int:
+    def _capacity(self) -> int:
         return self._perturbation.rows * self._replicas
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_free_adv.data.bad_minibatches import BadMinibatches
-from keras_free_adv.training.place import Place
+from keras_free_adv.training.stream_position import StreamPosition
 from keras_free_adv.user_warnings import warn_user
 
 
@@ -24,10 +24,14 @@ class NotFiniteWarner(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, place: Place, bad: BadMinibatches, replays: int, count: int | None
+        self,
+        place: StreamPosition,
+        bad: BadMinibatches,
+        replays: int,
+        count: int | None,
     ) -> None:
         super().__init__()
-        self._place = place
+        self._position = place
         self._bad = bad
         self._replays = replays
         self._count = count
@@ -40,7 +44,7 @@ class NotFiniteWarner(keras.callbacks.Callback):
     ) -> None:
         """Notes, at the first of an epoch, which update it is."""
         if batch == 0:
-            self._first = self._next = self._place.update - self._place.skip
+            self._first = self._next = self._position.update - self._position.skip
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None

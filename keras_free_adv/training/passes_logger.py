@@ -4,18 +4,18 @@ from typing import Any
 
 import keras
 
-from keras_free_adv.training.place import Place
+from keras_free_adv.training.stream_position import StreamPosition
 
 
 class PassesLogger(keras.callbacks.Callback):
     """Logs how many passes through the data have been made."""
 
-    def __init__(self, place: Place, updates_a_pass: int) -> None:
+    def __init__(self, place: StreamPosition, updates_a_pass: int) -> None:
         super().__init__()
-        self._place = place
+        self._position = place
         self._updates_a_pass = updates_a_pass
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds them to the logs."""
         if logs is not None:
-            logs["passes"] = self._place.update / self._updates_a_pass
+            logs["passes"] = self._position.update / self._updates_a_pass

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_free_adv.workers import gathered, of_this_worker
+from keras_free_adv.distribution.workers import gathered, of_this_worker
 
 
 class Perturbation:
@@ -30,7 +30,7 @@ class Perturbation:
         """How many examples delta has room for, on each replica."""
         return 0 if self._variable is None else self._variable.shape[0]
 
-    def make_room(
+    def resize(
         self, rows: int, image_shape: tuple[int, ...], dtype: str, strategy: Any
     ) -> bool:
         """Creates or enlarges delta; new rows start at zero.

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_free_adv import geometry, input_mask, keras_internals, validation
-from keras_free_adv.data import shares
+from keras_free_adv.distribution import padded_batch
 from keras_free_adv.training.crafting_model import CraftingModel
 
 
@@ -84,7 +84,7 @@ class PGDAdversarialModel(CraftingModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the images, then one update of the weights."""
-        x, y, sample_weight = shares.unpacked(data)
+        x, y, sample_weight = padded_batch.unpacked(data)
         images = self._images_of(x)
 
         def loss_at(iterate: Any) -> Any:
@@ -97,7 +97,7 @@ class PGDAdversarialModel(CraftingModel):
         with tf.GradientTape() as tape:
             y_pred = self._outputs_at(x, perturbed, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-            loss = self._in_proportion(loss, data)
+            loss = self._scale_for_replicas(loss, data)
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         gradients = tape.gradient(scaled_loss, weights)
@@ -110,7 +110,7 @@ class PGDAdversarialModel(CraftingModel):
         if not self.random_start:
             return images
         noise = geometry.get_norm(self.norm).random_start(
-            self._keys_of_update(), images, self._ball()["epsilon"]
+            self._update_key(), images, self._ball()["epsilon"]
         )
         noise = input_mask.zero_where_masked(noise, self._visible(images))
         return ops.clip(images + noise, *self.value_range)

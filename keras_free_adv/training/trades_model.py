@@ -9,7 +9,7 @@ from keras import ops, tree
 
 from keras_free_adv import geometry, input_mask, random_numbers, validation
 from keras_free_adv.compiled_loss import CompiledLoss, compiled_loss
-from keras_free_adv.data import shares
+from keras_free_adv.distribution import padded_batch
 from keras_free_adv.predictions import AUTO, Predictions, predictions_of
 from keras_free_adv.training.crafting_model import CraftingModel
 
@@ -98,7 +98,7 @@ class TRADESModel(CraftingModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the divergence, then one update of the weights."""
-        x, y, sample_weight = shares.unpacked(data)
+        x, y, sample_weight = padded_batch.unpacked(data)
         images = self._images_of(x)
         clean_pred = self._outputs_at(x, images, training=False)
         clean_logits = tf.stop_gradient(self._logits(clean_pred))
@@ -112,7 +112,7 @@ class TRADESModel(CraftingModel):
         with tf.GradientTape() as tape:
             y_pred = self._outputs_at(x, images, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-            loss = self._in_proportion(loss, data)
+            loss = self._scale_for_replicas(loss, data)
             perturbed_pred = self._outputs_at(x, perturbed, training=True)
             divergence = self._divergence(self._logits(y_pred), perturbed_pred)
             loss += self.beta * self._share_of_mean(divergence, sample_weight, data)
@@ -127,7 +127,7 @@ class TRADESModel(CraftingModel):
         """Where the ascent begins: a little beside the images."""
         low, high = self.value_range
         noise = random_numbers.normal(
-            self._keys_of_update(), ops.shape(images), images.dtype
+            self._update_key(), ops.shape(images), images.dtype
         )
         noise = input_mask.zero_where_masked(noise, self._visible(images))
         return geometry.keep_inside(
@@ -154,7 +154,7 @@ class TRADESModel(CraftingModel):
         if sample_weight is not None:
             (weights,) = tree.flatten(sample_weight)
             values = values * ops.reshape(ops.cast(weights, values.dtype), (-1,))
-        share = shares.proportion(data, summed=False) / self._replicas
+        share = padded_batch.proportion(data, summed=False) / self._replicas
         return share * ops.mean(values)
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:

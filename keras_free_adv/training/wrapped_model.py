@@ -7,8 +7,8 @@ import keras
 from keras import ops, tree
 
 from keras_free_adv import keras_internals
+from keras_free_adv.distribution.workers import logs_of_workers
 from keras_free_adv.training.training_argument import takes_training
-from keras_free_adv.workers import logs_of_workers
 
 # The adversarial model trains and evaluates by its own of these: an override is lost.
 _BYPASSED = (

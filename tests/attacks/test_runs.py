@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.outcome import Outcome, choose, more_damaging, nothing_yet
-from keras_free_adv.attacks.runs import Slots, begin_runs, ended, go_on
+from keras_free_adv.attacks.runs import ActiveRuns, advance, begin_runs, ended
 
 STEPS = 10
 
@@ -58,7 +58,9 @@ def at_the_beginning(images):
 
 
 def run(images, slots, enough, until_fooled=True):
-    return go_on(CLOCK, TARGET, images, slots, enough=enough, until_fooled=until_fooled)
+    return advance(
+        CLOCK, TARGET, images, slots, enough=enough, until_fooled=until_fooled
+    )
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -115,7 +117,7 @@ def test_slots_need_not_be_at_the_same_step():
     images = tf.constant([[77.0], [77.0], [1.0]])
     slots = at_the_beginning(images)
     ticks = tf.constant([8, 3, 0])
-    slots = Slots(ticks, {**slots.state, "ticks": ticks}, slots.best)
+    slots = ActiveRuns(ticks, {**slots.state, "ticks": ticks}, slots.best)
     slots, steps = run(images, slots, 2)
     assert int(steps) == 2  # the first is at its end, and the last is fooled
     np.testing.assert_array_equal(slots.step, [10, 5, 2])

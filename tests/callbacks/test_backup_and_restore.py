@@ -77,7 +77,7 @@ PROGRAM = textwrap.dedent(
     if method == "free":
         arrays["delta"] = model.delta
     np.savez(out, best=[checkpoint.best, stopping.best], wait=stopping.wait,
-             epoch=history.epoch, place=model._place.ask(), **arrays)
+             epoch=history.epoch, place=model._position.current(), **arrays)
     """
 )
 
@@ -595,7 +595,7 @@ def free_model(layers=(), metrics=("accuracy",), optimizer="sgd"):
 def test_the_last_good_backup_is_kept_when_the_weights_end_as_nan(tmp_path, freq):
     class Poison(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
-            if self.params["epochs"] and self.model._place.update == 9:
+            if self.params["epochs"] and self.model._position.update == 9:
                 self.model.model.layers[-1].bias.assign([np.nan] * 3)
 
     images, labels = small_images(64)
@@ -658,7 +658,7 @@ def test_a_training_that_a_callback_had_stopped_does_not_go_on(tmp_path):
 def test_one_that_was_stopped_within_an_epoch_stops_there_again(tmp_path):
     class StopsAt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if self.model._place.update == 6:
+            if self.model._position.update == 6:
                 self.model.stop_training = True
 
     images, labels = small_images(64)
@@ -677,7 +677,7 @@ def test_one_that_was_stopped_within_an_epoch_stops_there_again(tmp_path):
         fit(StopsAt(), backup, Ends(epoch=0))
     # Without the callback: it is the backup that knows.
     again = fit(BackupAndRestore(tmp_path / "b", save_freq=2))
-    assert again._place.update == straight._place.update == 6
+    assert again._position.update == straight._position.update == 6
     for one, other in zip(again.get_weights(), straight.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 

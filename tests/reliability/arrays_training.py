@@ -106,12 +106,12 @@ def save_end(model, history, best, path):
     arrays |= {f"history {name}": values for name, values in history.history.items()}
     if isinstance(model, FreeAdversarialModel):
         arrays["delta"] = model.delta
-    with files.written_beside(path) as beside:
+    with files.atomic_write(path) as beside:
         np.savez(
             beside,
             best=best,
             epochs=history.epoch,
-            place=model._place.ask(),
+            place=model._position.current(),
             **arrays,
         )
 

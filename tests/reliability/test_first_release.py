@@ -44,13 +44,13 @@ def test_it_predicts_what_it_did_and_trains_on(name, expected):
         model.predict(images, verbose=0), expected[name], rtol=1e-5, atol=1e-5
     )
     # Two minibatches of eight, four epochs: the place in the data is kept.
-    assert model._place.update == 8
+    assert model._position.update == 8
     if f"{name} delta" in expected:
         np.testing.assert_array_equal(model.delta, expected[f"{name} delta"])
     assert int(model.optimizer.iterations) == 8
     model.fit(images, expected["labels"], batch_size=8, epochs=1, verbose=0)
     assert int(model.optimizer.iterations) == 10
-    assert model._place.update == 10
+    assert model._position.update == 10
 
 
 @pytest.mark.parametrize("name", ["free", "wide_resnet"])

@@ -201,7 +201,7 @@ def test_draws_are_made_once_for_all_replays_and_anew_for_each_minibatch(method)
     labels = [LABELS[8 * (n % 3) :][:8] for n in range(len(minibatches))]
     x, y = np.concatenate(minibatches), np.concatenate(labels)
     expected = TRAINERS[method](rest, 0.1)
-    expected._place.seed = model._place.seed  # of the random starts
+    expected._position.seed = model._position.seed  # of the random starts
     expected.compile(keras.optimizers.SGD(0.05), from_logits())
     with_all = {"batch_size": 8, "shuffle": False, "verbose": 0}
     expected.fit(x, y, epochs=model.replays, **with_all)
@@ -214,7 +214,7 @@ def test_draws_are_made_once_for_all_replays_and_anew_for_each_minibatch(method)
 def test_a_second_fit_and_a_restored_backup_see_the_same_pixels(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if self.model._place.update == 6:
+            if self.model._position.update == 6:
                 raise KeyboardInterrupt
 
     whole, seen = keeping("free", drawing_network())

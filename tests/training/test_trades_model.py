@@ -24,7 +24,7 @@ def dense_network(softmax=False):
 
 def trained(network, loss, images, labels, updates=3, run_eagerly=False, **kwargs):
     model = TRADESModel(network, EPSILON, steps=STEPS, beta=BETA, **kwargs)
-    model._place.seed = 7
+    model._position.seed = 7
     model.compile(keras.optimizers.SGD(RATE), loss, run_eagerly=run_eagerly)
     losses = [model.train_on_batch(images, labels) for _ in range(updates)]
     return model, losses
@@ -136,7 +136,7 @@ def test_sample_weights_weigh_both_terms():
         (other, images[:4], labels[:4], np.full(4, 0.5)),
     ):
         model = TRADESModel(network, EPSILON, steps=1, beta=BETA)
-        model._place.seed = 7
+        model._position.seed = 7
         model.compile(keras.optimizers.SGD(RATE), from_logits())
         model.train_on_batch(x, y, sample_weight=weight)
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
@@ -210,7 +210,7 @@ def test_another_loss_says_anew_what_the_outputs_are():
     model = TRADESModel(network, EPSILON, steps=STEPS, beta=BETA)
     model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
     model.train_on_batch(images, labels)
-    model._place.seed = 7
+    model._position.seed = 7
     model.compile(keras.optimizers.SGD(RATE), from_logits())
     found = model.train_on_batch(images, labels)
     # The second update, for the draws of its start: the count outlives `compile`.

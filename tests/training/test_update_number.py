@@ -85,7 +85,7 @@ def test_starts_and_warm_up_are_those_of_the_position(kind, way):
 def test_a_restored_backup_goes_on_with_the_same_starts(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if self.model._place.update == 6:
+            if self.model._position.update == 6:
                 raise KeyboardInterrupt
 
     whole = compiled(recording(PGDAdversarialModel))

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_free_adv import workers
+from keras_free_adv.distribution import workers
 from keras_free_adv.training.update_number import UpdateNumber
 
 
-class Place:
+class StreamPosition:
     """Which update of the stream comes next.
 
     Together with the seed it says which minibatch, and which of its replays, that
@@ -28,11 +28,11 @@ class Place:
         self.updates_on_batches = 0
         self.number = UpdateNumber()
 
-    def ask(self) -> tuple[int, int]:
+    def current(self) -> tuple[int, int]:
         """Returns (seed, number of the next update)."""
         return self.seed, self.update
 
-    def agree(self, strategy: Any) -> None:
+    def synchronize(self, strategy: Any) -> None:
         """Makes all workers read the same stream: with the first one's seed.
 
         Raises:
@@ -40,7 +40,7 @@ class Place:
         """
         if not workers.many_workers(strategy):
             return
-        places = workers.of_each_worker(np.array(self.ask(), "int64"), strategy)
+        places = workers.of_each_worker(np.array(self.current(), "int64"), strategy)
         self.seed = int(places[0, 0])
         if len(set(places[:, 1])) > 1:
             raise RuntimeError(

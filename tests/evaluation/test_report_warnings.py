@@ -18,8 +18,8 @@ from keras_free_adv import (
     evaluate_robustness,
     paper_attacks,
 )
-from keras_free_adv.evaluation.doubts import doubts_about
 from keras_free_adv.evaluation.probe import Probe
+from keras_free_adv.evaluation.report_warnings import warnings_of
 from tests.attacks.test_pgd_attack import linear_model
 
 layers = keras.layers
@@ -423,7 +423,7 @@ def said(attacks, broken, examples=1000, probe=HONEST, stages=None, **changes):
         stages=found_first if stages is None else stages,
     )
     seen = dataclasses.replace(probe, **changes)
-    return doubts_about(report, attacks, {attack.name: seen for attack in attacks})
+    return warnings_of(report, attacks, {attack.name: seen for attack in attacks})
 
 
 @pytest.mark.parametrize(
@@ -481,8 +481,8 @@ def test_attacks_are_doubted_for_what_they_see_of_the_model():
         "^pgd10, pgd11: on 50 of 100 .* the probability of the true class",
         "^cw10, pgd12: on 60 of 100 .* exactly zero or not finite",
     ]
-    assert_says(doubts_about(report, attacks, probes), *expected)
-    reordered = doubts_about(report, attacks[::-1], probes)
+    assert_says(warnings_of(report, attacks, probes), *expected)
+    reordered = warnings_of(report, attacks[::-1], probes)
     assert_says(reordered, *(re.sub(r"(\w+), (\w+):", r"\2, \1:", e) for e in expected))
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_free_adv.data import shares
+from keras_free_adv.distribution import padded_batch
 
 
 def minibatch(rows):
@@ -12,7 +12,7 @@ def minibatch(rows):
 
 def filled(*parts, rows=8, replicas=2):
     dataset = tf.data.Dataset.from_tensors(parts)
-    return next(iter(shares.filled_up(dataset, rows, replicas)))
+    return next(iter(padded_batch.filled_up(dataset, rows, replicas)))
 
 
 def test_a_full_minibatch_is_left_as_it_is():
@@ -54,23 +54,23 @@ def test_nested_inputs_and_sample_weights_are_filled_up_together():
 
 
 def part(whole, replica, replicas=2):
-    """A replica's part of a `Share`."""
+    """A replica's part of a `PaddedBatch`."""
     size = len(whole.counts) // replicas
     cut = slice(replica * size, (replica + 1) * size)
     minibatch = keras.tree.map_structure(lambda t: t[cut], whole.minibatch)
-    return shares.Share(minibatch, whole.counts[cut], whole.whole[cut])
+    return padded_batch.PaddedBatch(minibatch, whole.counts[cut], whole.whole[cut])
 
 
 def test_a_replica_unpacks_what_counts_and_one_at_least():
     x, y = minibatch(3)
     whole = filled({"image": x, "age": 10 * x}, y, np.ones(3))
-    first_x, first_y, first_weight = shares.unpacked(part(whole, 0))
+    first_x, first_y, first_weight = padded_batch.unpacked(part(whole, 0))
     np.testing.assert_array_equal(first_x["age"], 10 * x)
     np.testing.assert_array_equal(first_y, y)
     assert len(first_weight) == 3
-    second_x, second_y, _ = shares.unpacked(part(whole, 1))
+    second_x, second_y, _ = padded_batch.unpacked(part(whole, 1))
     assert len(second_x["image"]) == len(second_y) == 1
-    assert [int(shares.own_rows(part(whole, r))) for r in (0, 1)] == [3, 0]
+    assert [int(padded_batch.real_count(part(whole, r))) for r in (0, 1)] == [3, 0]
 
 
 def test_in_proportion_the_replicas_losses_are_that_of_all():
@@ -82,34 +82,40 @@ def test_in_proportion_the_replicas_losses_are_that_of_all():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tf.distribute, "get_strategy", lambda: Two)
         means = [values[:4].mean() / 2, values[4:].mean() / 2]  # as Keras divides them
-        factors = [shares.proportion(part(whole, r), summed=False) for r in (0, 1)]
+        factors = [
+            padded_batch.proportion(part(whole, r), summed=False) for r in (0, 1)
+        ]
         assert np.dot(means, factors) == pytest.approx(values.mean())
-        factors = [shares.proportion(part(whole, r), summed=True) for r in (0, 1)]
+        factors = [padded_batch.proportion(part(whole, r), summed=True) for r in (0, 1)]
         assert [float(factor) for factor in factors] == [1, 1]
         # The second replica has nothing.
         whole = filled(*minibatch(3))
         for summed, expected in ((False, [2, 0]), (True, [1, 0])):
-            factors = [shares.proportion(part(whole, r), summed=summed) for r in (0, 1)]
+            factors = [
+                padded_batch.proportion(part(whole, r), summed=summed) for r in (0, 1)
+            ]
             assert [float(factor) for factor in factors] == expected
-        assert float(shares.weight_of_loss(part(whole, 1))) == 1.5
+        assert float(padded_batch.weight_of_loss(part(whole, 1))) == 1.5
 
 
 def test_metrics_see_the_examples_that_count_alone():
     x, y = minibatch(3)
     share = filled(x, y, np.array([1.0, 2.0, 3.0]), rows=4)
     y_pred = tf.constant([[1.0], [2.0], [3.0]])
-    seen = shares.counted(share, y_pred)
+    seen = padded_batch.real_examples(share, y_pred)
     for found, expected in zip(
         seen, (x, y, [[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0]), strict=True
     ):
         np.testing.assert_array_equal(found, expected)
     empty = part(filled(x, y, rows=8), 1)
-    assert [len(each) for each in shares.counted(empty, y_pred[:1])[:3]] == [0, 0, 0]
+    assert [
+        len(each) for each in padded_batch.real_examples(empty, y_pred[:1])[:3]
+    ] == [0, 0, 0]
 
 
 def test_what_was_not_filled_up_is_unpacked_as_keras_does():
     x, y = minibatch(3)
-    assert shares.unpacked((x, y)) == (x, y, None)
-    assert shares.proportion((x, y), summed=False) == 1.0
-    assert shares.counted((x, y), y)[3] is None
-    assert int(shares.weight_of_loss((x, y))) == 3
+    assert padded_batch.unpacked((x, y)) == (x, y, None)
+    assert padded_batch.proportion((x, y), summed=False) == 1.0
+    assert padded_batch.real_examples((x, y), y)[3] is None
+    assert int(padded_batch.weight_of_loss((x, y))) == 3

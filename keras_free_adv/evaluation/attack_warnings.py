@@ -8,10 +8,10 @@ import numpy as np
 
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.fab_attack import FABAttack
-from keras_free_adv.evaluation.model_doubts import climbs_cross_entropy, is_random
+from keras_free_adv.evaluation.model_warnings import climbs_cross_entropy, is_random
 from keras_free_adv.evaluation.probe import Probe, Probes
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
-from keras_free_adv.evaluation.setting_doubts import (
+from keras_free_adv.evaluation.setting_warnings import (
     ROUNDING,
     jumps_across,
     reaches_the_edge,

@@ -20,7 +20,8 @@ PROGRAM = textwrap.dedent(
     import keras
     from keras_free_adv import (
         FreeAdversarialModel, PGDAdversarialModel, PGDAttack, RobustnessEvaluation,
-        datasets, evaluate_robustness, workers)
+        datasets, evaluate_robustness)
+from keras_free_adv.distribution import workers
     from keras_free_adv import keras_internals
     from keras_free_adv.training.wrapped_model import WrappedModel
     from tests.conftest import from_logits, small_images, small_network
@@ -93,7 +94,7 @@ PROGRAM = textwrap.dedent(
                                 resume=f"{folder}/worker{number or ''}.json")
         except RuntimeError as error:
             found["unseen"] = str(error)
-        free._place.update += number
+        free._position.update += number
         try:
             free.fit(images, labels, verbose=0)
         except RuntimeError as error:

@@ -16,7 +16,7 @@ from keras import tree
 from keras_free_adv.data.structures import first_array
 
 
-class Share(NamedTuple):
+class PaddedBatch(NamedTuple):
     """A minibatch that was filled up, or a replica's share of it.
 
     Attributes:
@@ -39,10 +39,10 @@ def filled_up(stream: tf.data.Dataset, rows: int, replicas: int) -> tf.data.Data
         replicas: how many share it.
 
     Returns:
-        A dataset of `Share`.
+        A dataset of `PaddedBatch`.
     """
 
-    def fill(*minibatch: Any) -> Share:
+    def fill(*minibatch: Any) -> PaddedBatch:
         real = tf.shape(first_array(minibatch))[0]
         size = -(-tf.maximum(real, rows) // replicas) * replicas
         number = tf.range(size)
@@ -52,13 +52,13 @@ def filled_up(stream: tf.data.Dataset, rows: int, replicas: int) -> tf.data.Data
             lambda: minibatch,
             lambda: _taken(minibatch, number % real),
         )
-        return Share(full, number < real, tf.fill([size], real))
+        return PaddedBatch(full, number < real, tf.fill([size], real))
 
     return stream.map(fill)
 
 
 @dataclass(frozen=True)
-class Part:
+class WorkerSlice:
     """What one worker needs of each minibatch, filled up: nothing else is decoded.
 
     Attributes:
@@ -82,29 +82,29 @@ class Part:
         """Which they are, of a minibatch of `real` examples, int32 `[rows]`."""
         return self._numbers % real
 
-    def share(self, minibatch: Any, real: Any) -> Share:
-        """A `Share` of them."""
-        return Share(minibatch, self._numbers < real, tf.fill([self.rows], real))
+    def share(self, minibatch: Any, real: Any) -> PaddedBatch:
+        """A `PaddedBatch` of them."""
+        return PaddedBatch(minibatch, self._numbers < real, tf.fill([self.rows], real))
 
     @property
     def _numbers(self) -> Any:
         return tf.range(self.worker * self.rows, (self.worker + 1) * self.rows)
 
 
-def own_rows(data: Any) -> Any:
+def real_count(data: Any) -> Any:
     """How many examples of a replica's share count, an int32 scalar."""
-    if isinstance(data, Share):
+    if isinstance(data, PaddedBatch):
         return tf.reduce_sum(tf.cast(data.counts, tf.int32))
     return tf.shape(first_array(data))[0]
 
 
 def unpacked(data: Any) -> tuple[Any, Any, Any]:
-    """x, y and sample weights: of a `Share` what counts, but one example at least.
+    """x, y and sample weights of the real examples, but of one example at least.
 
-    On none at all some operations fail.
+    Some operations fail on none at all.
     """
-    if isinstance(data, Share):
-        data = _first(data.minibatch, tf.maximum(own_rows(data), 1))
+    if isinstance(data, PaddedBatch):
+        data = _first(data.minibatch, tf.maximum(real_count(data), 1))
     return keras.utils.unpack_x_y_sample_weight(data)
 
 
@@ -112,12 +112,12 @@ def proportion(data: Any, *, summed: bool) -> Any:
     """What to multiply a replica's loss by, that their sum be the loss of one device.
 
     Args:
-        data: a `Share`, or a minibatch as Keras has it.
+        data: a `PaddedBatch`, or a minibatch as Keras has it.
         summed: whether the loss is a sum over the examples, and not their mean.
     """
-    if not isinstance(data, Share):
+    if not isinstance(data, PaddedBatch):
         return 1.0
-    rows = tf.cast(own_rows(data), "float32")
+    rows = tf.cast(real_count(data), "float32")
     if summed:
         return tf.minimum(rows, 1.0)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -126,10 +126,10 @@ def proportion(data: Any, *, summed: bool) -> Any:
 
 def counted(data: Any, y_pred: Any) -> tuple[Any, Any, Any, Any]:
     """x, y, y_pred and sample weights of the examples that count, for the metrics."""
-    if not isinstance(data, Share):
+    if not isinstance(data, PaddedBatch):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return x, y, y_pred, sample_weight
-    rows = own_rows(data)
+    rows = real_count(data)
     minibatch = _first(data.minibatch, rows)
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(minibatch)
     return x, y, _first(y_pred, rows), sample_weight
@@ -137,10 +137,10 @@ def counted(data: Any, y_pred: Any) -> tuple[Any, Any, Any, Any]:
 
 def weight_of_loss(data: Any) -> Any:
     """What a replica's loss weighs in the mean over an epoch, a scalar."""
-    if isinstance(data, Share):
+    if isinstance(data, PaddedBatch):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return tf.cast(data.whole[0], "float32") / replicas
-    return own_rows(data)
+    return real_count(data)
 
 
 def _taken(structure: Any, indices: Any) -> Any:

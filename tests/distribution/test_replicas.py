@@ -43,7 +43,7 @@ PROGRAM = textwrap.dedent(
     shares = []
     run = replicas.Replicas._spread
     def spied(self, pieces):
-        shares.append(tuple(len(piece) for piece in pieces))
+        padded_batch.append(tuple(len(piece) for piece in pieces))
         return run(self, pieces)
     replicas.Replicas._spread = spied
     reports = [

@@ -21,7 +21,7 @@ _LEARNED = (
 _ARRAY, _ARRAYS = "keras_free_adv: array", "keras_free_adv: arrays"
 
 
-def learned(
+def callback_state(
     callbacks: list[keras.callbacks.Callback],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """What each callback learned: plain values, and arrays by name."""
@@ -46,7 +46,7 @@ def learned(
     return states, arrays
 
 
-def restore_learned(
+def restore_callback_state(
     callbacks: list[keras.callbacks.Callback],
     states: list[dict[str, Any]],
     arrays: dict[str, np.ndarray],

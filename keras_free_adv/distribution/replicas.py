@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_free_adv import workers
+from keras_free_adv.distribution import workers
 
 
 class Replicas:

@@ -1,0 +1,1 @@
+"""Several devices and machines with `tf.distribute`; one concept a file."""
