@@ -11,6 +11,7 @@ from PIL import Image
 
 from keras_free_adv import datasets
 from keras_free_adv.datasets import augmentation, decoding, loading
+from keras_free_adv.distribution.padded_batch import WorkerSlice
 
 
 def first_labels(data, count=3):

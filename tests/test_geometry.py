@@ -196,4 +196,4 @@ def test_l2_random_starts_have_a_direction_that_their_length_does_not_tell():
     lengths = length(start, "l2")
     for ring in (lengths < 0.5, lengths >= 0.5):
         shares = (start[ring] / lengths[ring, None]) ** 2
-        np.testing.assert_allclose(padded_batch.mean(0), 0.5, atol=0.05)
+        np.testing.assert_allclose(shares.mean(0), 0.5, atol=0.05)

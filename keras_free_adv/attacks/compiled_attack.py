@@ -67,8 +67,8 @@ class CompiledAttack:
                 lambda tensor: tf.TensorSpec((None,) + tensor.shape[1:], tensor.dtype),
                 self.begin.get_concrete_function().structured_outputs,
             )
-            enough = tf.TensorSpec((), tf.int32)
-            self._going_on = _graph(self._advance, *self._given, slots, enough)
+            stop_after = tf.TensorSpec((), tf.int32)
+            self._going_on = _graph(self._advance, *self._given, slots, stop_after)
         return self._going_on
 
     def _clean(self, images: Any, labels: Any) -> tuple[Outcome, Any]:
@@ -88,7 +88,7 @@ class CompiledAttack:
             self._target(images, labels),
             images,
             slots,
-            enough=everything,
+            stop_after=everything,
             until_fooled=self._attack.stops_when_fooled,
         )
         return slots.best
@@ -100,15 +100,15 @@ class CompiledAttack:
         return begin_runs(self._attack, target, images, keys, runs, self._labels)
 
     def _advance(
-        self, images: Any, labels: Any, slots: ActiveRuns, enough: Any
+        self, images: Any, labels: Any, slots: ActiveRuns, stop_after: Any
     ) -> tuple[ActiveRuns, Any]:
-        """Steps until `enough` examples are fooled or at the end of their runs."""
+        """Steps until `stop_after` examples are fooled or at the end of their runs."""
         return advance(
             self._attack,
             self._target(images, labels),
             images,
             slots,
-            enough=enough,
+            stop_after=stop_after,
             until_fooled=True,
         )
 

@@ -68,10 +68,10 @@ def advance(
     images: Any,
     slots: ActiveRuns,
     *,
-    enough: Any,
+    stop_after: Any,
     until_fooled: bool,
 ) -> tuple[ActiveRuns, Any]:
-    """Makes steps until `enough` runs have ended; a run that ended stays as it is.
+    """Makes steps until `stop_after` runs have ended; a run that ended stays as it is.
 
     The loop is one operation of the graph.
 
@@ -80,17 +80,17 @@ def advance(
         target: the model under attack.
         images: clean images, `[B, ...]`.
         slots: where the runs are.
-        enough: how many runs must have ended.
+        stop_after: how many runs must have ended.
         until_fooled: whether a run ends when its example is fooled.
 
     Returns:
         Where the runs are now, and the number of steps made in the loop.
     """
 
-    def not_enough(slots: ActiveRuns, steps: Any) -> Any:
+    def go_on(slots: ActiveRuns, steps: Any) -> Any:
         del steps
         over = ended(attack, slots, until_fooled)
-        return ops.sum(ops.cast(over, "int32")) < enough
+        return ops.sum(ops.cast(over, "int32")) < stop_after
 
     def one_step(slots: ActiveRuns, steps: Any) -> tuple[ActiveRuns, Any]:
         # A run that ended waits for the others, and repeats its last step in vain.
@@ -104,4 +104,4 @@ def advance(
         )
         return kept, steps + 1
 
-    return tf.while_loop(not_enough, one_step, (slots, 0))
+    return tf.while_loop(go_on, one_step, (slots, 0))

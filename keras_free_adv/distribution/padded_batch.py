@@ -22,12 +22,12 @@ class PaddedBatch(NamedTuple):
     Attributes:
         minibatch: (x, y[, sample_weight]), of B examples.
         counts: whether each example counts, bool `[B]`.
-        whole: how many count in the whole minibatch, for each example, int32 `[B]`.
+        global_count: real examples in the whole minibatch, for each, int32 `[B]`.
     """
 
     minibatch: Any
     counts: Any
-    whole: Any
+    global_count: Any
 
 
 def filled_up(stream: tf.data.Dataset, rows: int, replicas: int) -> tf.data.Dataset:
@@ -121,10 +121,10 @@ def proportion(data: Any, *, summed: bool) -> Any:
     if summed:
         return tf.minimum(rows, 1.0)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return rows * replicas / tf.cast(data.whole[0], "float32")
+    return rows * replicas / tf.cast(data.global_count[0], "float32")
 
 
-def counted(data: Any, y_pred: Any) -> tuple[Any, Any, Any, Any]:
+def real_examples(data: Any, y_pred: Any) -> tuple[Any, Any, Any, Any]:
     """x, y, y_pred and sample weights of the examples that count, for the metrics."""
     if not isinstance(data, PaddedBatch):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -139,7 +139,7 @@ def weight_of_loss(data: Any) -> Any:
     """What a replica's loss weighs in the mean over an epoch, a scalar."""
     if isinstance(data, PaddedBatch):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.cast(data.whole[0], "float32") / replicas
+        return tf.cast(data.global_count[0], "float32") / replicas
     return real_count(data)
 
 

@@ -32,14 +32,14 @@ class Replicas:
         )
 
     def run(
-        self, function: Callable[..., Any], rows: Any, enough: int
+        self, function: Callable[..., Any], rows: Any, stop_after: int
     ) -> tuple[Any, int]:
-        """Calls `function(*rows, enough)` on each replica, with a share of the rows.
+        """Calls `function(*rows, stop_after)` on each replica, with a part of the rows.
 
         Args:
             function: a compiled function that returns (rows, steps).
             rows: any nest of `[B, ...]`.
-            enough: a number of rows, which is shared out too.
+            stop_after: a number of rows, which is shared out too.
 
         Returns:
             The rows it returned, together again, and the number of steps, summed over
@@ -47,7 +47,7 @@ class Replicas:
         """
         size = len(tf.nest.flatten(rows)[0])
         if self.count < 2 or size < self.count:
-            moved, steps = function(*rows, np.int32(enough))
+            moved, steps = function(*rows, np.int32(stop_after))
             return moved, int(steps) * size
         bounds = [size * part // self.count for part in range(self.count + 1)]
         slices = [slice(*pair) for pair in itertools.pairwise(bounds)]
@@ -55,7 +55,7 @@ class Replicas:
             self._spread([row[part] for part in slices])
             for row in tf.nest.flatten(rows)
         ]
-        share = np.int32(max(1, enough // self.count))
+        share = np.int32(max(1, stop_after // self.count))
         moved, steps = self._function(function, rows)(share, *flat)
         together = tf.nest.map_structure(
             lambda pieces: tf.concat(self._pieces(pieces), 0), moved
@@ -95,8 +95,8 @@ class Replicas:
         if function not in self._on_each:
             strategy = self._strategy
 
-            def on_one(enough: Any, *flat: Any) -> Any:
-                return function(*tf.nest.pack_sequence_as(rows, flat), enough)
+            def on_one(stop_after: Any, *flat: Any) -> Any:
+                return function(*tf.nest.pack_sequence_as(rows, flat), stop_after)
 
             self._on_each[function] = tf.function(
                 lambda *arguments: strategy.run(on_one, args=arguments),

@@ -125,10 +125,10 @@ class Survivors:
 
     def _step(self) -> None:
         images, labels, slots = self._rows  # type: ignore[misc]
-        enough = max(1, int(len(self._ids) * REFILL_SHARE))
+        stop_after = max(1, int(len(self._ids) * REFILL_SHARE))
         compiled = self._compiled(images, labels)
         slots, steps = self._replicas.run(
-            compiled.advance, (images, labels, slots), enough
+            compiled.advance, (images, labels, slots), stop_after
         )
         forward, backward = self._attack.passes_of_a_step(self._view.classes)
         self.forward += steps * forward

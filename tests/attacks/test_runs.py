@@ -57,9 +57,9 @@ def at_the_beginning(images):
     return begin_runs(CLOCK, TARGET, images, keys, runs)
 
 
-def run(images, slots, enough, until_fooled=True):
+def run(images, slots, stop_after, until_fooled=True):
     return advance(
-        CLOCK, TARGET, images, slots, enough=enough, until_fooled=until_fooled
+        CLOCK, TARGET, images, slots, stop_after=stop_after, until_fooled=until_fooled
     )
 
 

@@ -19,7 +19,7 @@ def test_a_full_minibatch_is_left_as_it_is():
     share = filled(*minibatch(8))
     np.testing.assert_array_equal(share.minibatch[0], minibatch(8)[0])
     assert share.counts.numpy().all()
-    np.testing.assert_array_equal(share.whole, [8] * 8)
+    np.testing.assert_array_equal(share.global_count, [8] * 8)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 7])
@@ -32,7 +32,7 @@ def test_a_short_minibatch_is_filled_up_with_its_own_examples(rows):
     assert set(filled_x.ravel()) == set(x.ravel())
     np.testing.assert_array_equal(filled_y, filled_x.ravel().astype(int) % 3)
     np.testing.assert_array_equal(share.counts, np.arange(8) < rows)
-    np.testing.assert_array_equal(share.whole, [rows] * 8)
+    np.testing.assert_array_equal(share.global_count, [rows] * 8)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,9 @@ def part(whole, replica, replicas=2):
     size = len(whole.counts) // replicas
     cut = slice(replica * size, (replica + 1) * size)
     minibatch = keras.tree.map_structure(lambda t: t[cut], whole.minibatch)
-    return padded_batch.PaddedBatch(minibatch, whole.counts[cut], whole.whole[cut])
+    return padded_batch.PaddedBatch(
+        minibatch, whole.counts[cut], whole.global_count[cut]
+    )
 
 
 def test_a_replica_unpacks_what_counts_and_one_at_least():

@@ -50,9 +50,7 @@ def test_what_the_model_made_of_the_clean_image_is_said():
     figure = plot_adversarial_examples(network, images, labels, attack)
     clean = network(images).numpy()
     for axis, shares in zip(figure.axes[3:6], clean, strict=True):
-        assert (
-            axis.get_title() == f"was {padded_batch.argmax()}, {padded_batch.max():.0%}"
-        )
+        assert axis.get_title() == f"was {shares.argmax()}, {shares.max():.0%}"
     assert "ε = 0.1" in figure.axes[3].get_ylabel()
 
 

@@ -43,9 +43,9 @@ def test_results_have_gone_where_the_class_is(tmp_path):
             shares = softmax(shown.ravel() @ w)
             assert shares[target] > before
             title = axes[row, column].get_title()
-            assert names[padded_batch.argmax()] in title
-            assert f"{padded_batch.max():.0%}" in title
-            assert title.startswith("✗" if padded_batch.argmax() == target else "✓")
+            assert names[shares.argmax()] in title
+            assert f"{shares.max():.0%}" in title
+            assert title.startswith("✗" if shares.argmax() == target else "✓")
     assert axes[2, 1].get_xlabel() == "one"
     assert "0.6" in axes[2, 0].get_xlabel()
     check_looks(figure, tmp_path / "figure.png")
