@@ -16,6 +16,7 @@ from subjects import EPSILON, NETWORKS, compiled
 from timing import table
 
 from keras_free_adv import FreeAdversarialModel, datasets
+from keras_free_adv.data.addressable_dataset import minibatches_from
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("network", "tiny_cnn", list(NETWORKS), "The network.")
@@ -48,7 +49,7 @@ def main(argv):
     for number in range(FLAGS.rounds + 1):  # the first traces
         for name, model in models.items():
             # Keras would stop at the end of a pass; an adversarial model goes on.
-            data = train.minibatches_from(0) if name == "natural" else train
+            data = minibatches_from(train, 0) if name == "natural" else train
             begin = time.perf_counter()
             model.fit(data, steps_per_epoch=FLAGS.updates, epochs=1, verbose=0)
             if number:

@@ -15,7 +15,6 @@ from typing import Any
 
 import keras
 import runs
-import tensorflow as tf
 from absl import app, flags
 
 import keras_free_adv as kfa
@@ -102,7 +101,7 @@ def chosen_attacks(epsilon: float, norm: str, table: str) -> list[Any]:
     return list(found.values())
 
 
-def on_scale(data: tf.data.Dataset, low: float, high: float) -> tf.data.Dataset:
+def on_scale(data: Any, low: float, high: float) -> Any:
     """Images of [0, 1], in the range of a model's pixels."""
     if (low, high) == pixel_scale.UNIT_RANGE:
         return data

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 from absl import app, flags, logging
 
 import keras_free_adv
-from keras_free_adv import files, pixel_scale, recipes
+from keras_free_adv import backends, files, pixel_scale, recipes, renamed_arguments
 from keras_free_adv.recipes import Recipe
 
 SETTINGS, MODEL, HISTORY = "settings.json", "model.keras", "history.json"
@@ -67,11 +66,18 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "keras": keras.__version__,
-        "tensorflow": tf.__version__,
+        **backends.versions(),
         "keras_free_adv": keras_free_adv.__version__,
         "machine": platform.machine(),
-        "devices": [d.device_type for d in tf.config.list_physical_devices()],
+        "devices": devices(),
     }
+
+
+def devices() -> list[str]:
+    """The devices that Keras computes on."""
+    if keras.backend.backend() == "torch":  # for which Keras cannot list them
+        return [str(keras.ops.zeros(1).device)]
+    return keras.distribution.list_devices()
 
 
 def folder_name(recipe: Recipe, seed: int) -> str:
@@ -106,7 +112,7 @@ def _settings_of(folder: Path) -> dict[str, Any]:
     settings = _read(folder / SETTINGS).get("settings")
     if not isinstance(settings, dict):
         raise _damaged(folder / SETTINGS, "it holds no settings")
-    return settings
+    return renamed_arguments.with_new_names(settings, renamed_arguments.RECIPE)
 
 
 def _damaged(path: Path, reason: Any) -> app.UsageError:

@@ -11,11 +11,13 @@ history.json, model.keras (plain Keras, float32) and the report, as JSON and Mar
 run that was interrupted, even killed, goes on when the same command is given again.
 `examples/evaluate.py` attacks the model further.
 
-With several GPUs add `--strategy=mirrored`. On several machines start the same command
+Keras' backend is that of KERAS_BACKEND; what follows is for TensorFlow. With several
+GPUs add `--strategy=mirrored`. On several machines start the same command
 with `--strategy=multi_worker` on each, with TF_CONFIG set (docs/many_devices.md) and an
 output folder that all of them see.
 """
 
+import contextlib
 import json
 import shutil
 import sys
@@ -37,6 +39,7 @@ from keras_free_adv import (
     files,
     recipes,
 )
+from keras_free_adv.data.addressable_dataset import minibatches_from
 from keras_free_adv.distribution import workers
 from keras_free_adv.recipes import Recipe, building
 
@@ -86,24 +89,30 @@ class EpochSeconds(keras.callbacks.Callback):
         logs["cpu_seconds"] = time.process_time() - cpu
 
 
-def strategy_of(name: str) -> tf.distribute.Strategy:
+def strategy_of(name: str) -> Any:
     """The strategy of a name; to be made before anything else of TensorFlow."""
+    if name != "single" and keras.backend.backend() != "tensorflow":
+        raise app.UsageError(
+            f"--strategy={name} is TensorFlow's. Received: Keras' backend "
+            f"{keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow, or leave "
+            "--strategy out."
+        )
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     if name == "multi_worker":
         logging.set_verbosity(logging.WARNING)  # or TensorFlow tells of each collective
         return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.get_strategy()
+    return workers.strategy_in_force()
 
 
 def writes() -> bool:
     """Whether this process writes the files; of many workers the first one does."""
-    return workers.worker_number(tf.distribute.get_strategy()) == 0
+    return workers.worker_number(workers.strategy_in_force()) == 0
 
 
 def exists(path: Path) -> bool:
     """Whether the first worker sees the file: all have to do the same."""
-    seen = workers.of_each_worker(path.exists(), tf.distribute.get_strategy())
+    seen = workers.of_each_worker(path.exists(), workers.strategy_in_force())
     return bool(seen[0])
 
 
@@ -128,13 +137,15 @@ def callbacks(
         )
         found.append(
             RobustnessEvaluation(
-                (images.numpy(), labels.numpy()), attack, every=FLAGS.monitor_every
+                (images.numpy(), labels.numpy()),
+                attack,
+                evaluation_freq=FLAGS.monitor_every,
             )
         )
     return [*found, backup]
 
 
-def train(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.Model:
+def train(recipe: Recipe, data: Any, folder: Path) -> keras.Model:
     """Trains, or goes on training; returns the network in float32."""
     network = building.network(recipe, data)
     model = building.compiled(recipe, network)
@@ -145,7 +156,7 @@ def train(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.Model:
     source = data
     if recipe.method == "natural":
         # A plain Keras model does not know its place in the data: enter it here.
-        source = data.minibatches_from(backup.epoch * recipe.steps_per_epoch)
+        source = minibatches_from(data, backup.epoch * recipe.steps_per_epoch)
         settings["shuffle"] = False
     history = model.fit(
         source,
@@ -169,7 +180,7 @@ def verbose() -> str | int:
     return FLAGS.verbose if FLAGS.verbose == "auto" else int(FLAGS.verbose)
 
 
-def trained_model(recipe: Recipe, data: tf.data.Dataset, folder: Path) -> keras.Model:
+def trained_model(recipe: Recipe, data: Any, folder: Path) -> keras.Model:
     """The run's model, trained now if it is not yet."""
     path = folder / runs.MODEL
     if exists(path):
@@ -223,9 +234,16 @@ def main(argv: list[str]) -> None:
     if FLAGS.show:
         print(json.dumps(recipe.to_dict(), indent=2))
         return
+    if FLAGS.deterministic and keras.backend.backend() != "tensorflow":
+        raise app.UsageError(
+            "--deterministic asks for TensorFlow's deterministic ops. Received: Keras' "
+            f"backend {keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow, or "
+            "leave it out."
+        )
     strategy = strategy_of(FLAGS.strategy)
     try:
-        with strategy.scope(), workers.explaining_loss_of_a_worker(strategy):
+        scope = contextlib.nullcontext() if strategy is None else strategy.scope()
+        with scope, workers.explaining_loss_of_a_worker(strategy):
             run(recipe)
     except workers.WorkerLost as error:
         sys.exit(str(error))
@@ -238,7 +256,7 @@ def run(recipe: Recipe) -> None:
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
     # Of a short last minibatch Keras may leave a device without an image, and fails.
-    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    several = workers.replica_count(workers.strategy_in_force()) > 1
     whole = several and recipe.method == "natural"
     data = building.data(
         recipe.replaced(drop_remainder=True) if whole else recipe,

@@ -1,20 +1,13 @@
 """Free adversarial training for Keras: robustness in one changed line.
 
-`model = FreeAdversarialModel(model, epsilon=8 / 255)`, and `fit` as before. Besides
-what is listed in `__all__`, the submodules `datasets`, `zoo`, `recipes`, `plotting` and
-`teaching` can be imported.
+`model = FreeAdversarialModel(model, epsilon=8 / 255)`, and `fit` as before. What is
+listed in `__all__` is also found in the subpackage of its kind: `attacks`, `callbacks`,
+`data`, `evaluation`, `serving` or `training`. Besides these, `datasets`, `zoo`,
+`recipes`, `plotting` and `teaching` can be imported.
 """
 
-import keras
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "keras_free_adv runs on Keras' TensorFlow backend. Received: "
-        f"{keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow before anything "
-        "imports Keras, or the backend in Keras' configuration file."
-    )
-
 from keras_free_adv.attacks.apgd_attack import APGDAttack
+from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.auto_attack import AutoAttack
 from keras_free_adv.attacks.fab_attack import FABAttack
 from keras_free_adv.attacks.pgd_attack import PGDAttack
@@ -31,14 +24,16 @@ from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.serving.agreement import ExportDisagreesError
 from keras_free_adv.serving.export_for_litert import export_for_litert
 from keras_free_adv.serving.export_for_serving import export_for_serving
+from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
 from keras_free_adv.training.pgd_adversarial_model import PGDAdversarialModel
 from keras_free_adv.training.trades_model import TRADESModel
-
-__version__ = "0.1.0"
+from keras_free_adv.version import __version__ as __version__
 
 __all__ = [
     "APGDAttack",
+    "AdversarialModel",
+    "Attack",
     "AutoAttack",
     "AveragedWeights",
     "BackupAndRestore",

@@ -4,11 +4,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+# By name: whatever the backend, data may come from TensorFlow.
 _KINDS = {
-    "sparse": (tf.SparseTensor, tf.SparseTensorSpec),
-    "ragged": (tf.RaggedTensor, tf.RaggedTensorSpec),
+    "SparseTensor": "sparse",
+    "SparseTensorSpec": "sparse",
+    "RaggedTensor": "ragged",
+    "RaggedTensorSpec": "ragged",
 }
 _REMEDIES = {
     "sparse": "Make it dense first: tf.sparse.to_dense(tensor), or .toarray() in SciPy",
@@ -23,7 +25,7 @@ def require_dense(name: str, data: Any) -> None:
         name: of the argument.
         data: arrays and tensors, or a dataset of them.
     """
-    is_dataset = isinstance(data, tf.data.Dataset)
+    is_dataset = hasattr(data, "element_spec")
     for part in keras.tree.flatten(data.element_spec if is_dataset else data):
         kind = _kind_of(part)
         if kind is not None:
@@ -76,8 +78,7 @@ def require_one_array(name: str, images: Any) -> None:
 def _kind_of(part: Any) -> str | None:
     if type(part).__module__.startswith("scipy.sparse"):
         return "sparse"
-    kinds = (kind for kind, classes in _KINDS.items() if isinstance(part, classes))
-    return next(kinds, None)
+    return _KINDS.get(type(part).__name__)
 
 
 def _is_minibatch(item: Any) -> bool:
@@ -86,4 +87,8 @@ def _is_minibatch(item: Any) -> bool:
 
 
 def _is_array(item: Any) -> bool:
-    return isinstance(item, (np.ndarray, tf.Tensor, tf.Variable))
+    return (
+        isinstance(item, np.ndarray)
+        or keras.ops.is_tensor(item)
+        or (hasattr(item, "shape") and hasattr(item, "dtype"))
+    )

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import glob
 import hashlib
 import os
@@ -10,6 +9,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import filelock
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space, or write to another disk.",
@@ -27,6 +28,10 @@ _REMEDIES = {
 
 # In the names of folders that writers work in; no user's folder is called so.
 _BEING_WRITTEN = ".being-written-"
+# In each of these folders, the file that its writer keeps locked.
+_LOCK = ".being-written.lock"
+# Not `sys.platform`, after which mypy takes one of the branches for dead code.
+_WINDOWS = os.name == "nt"
 
 
 @contextlib.contextmanager
@@ -152,8 +157,10 @@ def discard_leftovers(path: str | os.PathLike) -> None:
     """
     path = Path(path)
     for left in path.parent.glob(f".{path.name}{_BEING_WRITTEN}????????"):
-        with contextlib.suppress(OSError), _locked(left, wait=False):
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError, NotImplementedError):
+            with _locked(left, wait=False):
+                shutil.rmtree(left, ignore_errors=True)
+            _remove_if_empty(left)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -178,7 +185,7 @@ def _room_beside(path: Path) -> Iterator[Path]:
         room = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
         with contextlib.ExitStack() as lock:
             # Without locks, nobody can take it for a leftover either.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, NotImplementedError):
                 lock.enter_context(_locked(room, wait=True))
             if not room.exists():
                 continue  # taken for one, before it was locked
@@ -186,22 +193,25 @@ def _room_beside(path: Path) -> Iterator[Path]:
                 yield room
             finally:
                 shutil.rmtree(room, ignore_errors=True)
+                lock.close()
+                _remove_if_empty(room)
             return
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
-    """Within, nobody else has the lock; it ends with the process, however that ends.
+def _locked(folder: Path, *, wait: bool) -> filelock.BaseFileLock:
+    """A lock on a folder, which ends with the process, however that ends.
 
-    Raises:
-        OSError: somebody has it, or there are no locks here.
+    Entering it raises OSError if somebody has the lock, or NotImplementedError or
+    OSError if there are no locks here.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(descriptor)
+    return filelock.FileLock(folder / _LOCK, timeout=-1 if wait else 0)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    # Windows keeps a locked file, and so its folder, until the lock is released. By
+    # then another writer may have the folder, which is not empty then.
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -239,7 +249,10 @@ def _name_to_disk(path: Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if _WINDOWS and path.is_dir():
+        return  # it cannot be opened there
+    # Windows flushes only what is open for writing.
+    descriptor = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -6,6 +6,7 @@ pixel scale. "linf" bounds every pixel, "l2" the Euclidean norm of each example.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from keras import ops
@@ -22,7 +23,7 @@ class Norm(Protocol):
     def project(self, delta: Any, epsilon: Any) -> Any:
         """The nearest point of the ball of radius `epsilon`, `[B, ...]`."""
 
-    def random_start(self, keys: Any, like: Any, epsilon: Any) -> Any:
+    def noise(self, keys: Any, like: Any, epsilon: Any) -> Any:
         """A uniform draw from the ball, of the shape and dtype of `like`."""
 
     def length(self, delta: Any) -> Any:
@@ -55,10 +56,10 @@ class LInf:
         """Clips every pixel to [-epsilon, epsilon]."""
         return ops.clip(delta, -epsilon, epsilon)
 
-    def random_start(self, keys: Any, like: Any, epsilon: Any) -> Any:
+    def noise(self, keys: Any, like: Any, epsilon: Any) -> Any:
         """Uniform in [-epsilon, epsilon), pixel by pixel."""
-        noise = random_numbers.uniform(keys, ops.shape(like), like.dtype)
-        return epsilon * (2.0 * noise - 1.0)
+        drawn = random_numbers.uniform(keys, ops.shape(like), like.dtype)
+        return epsilon * (2.0 * drawn - 1.0)
 
     def length(self, delta: Any) -> Any:
         """Max |delta|."""
@@ -92,12 +93,11 @@ class L2:
         length = _length(delta)
         return delta * ops.where(length > epsilon, epsilon / length, 1.0)
 
-    def random_start(self, keys: Any, like: Any, epsilon: Any) -> Any:
+    def noise(self, keys: Any, like: Any, epsilon: Any) -> Any:
         """Uniform in the ball: a Gaussian direction, radius epsilon u^(1/d)."""
         shape = ops.shape(like)
         toward = self.direction(random_numbers.normal(keys, shape, like.dtype))
         one_an_example = (shape[0],) + (1,) * (len(shape) - 1)
-        # From a key of its own: a draw counts from 1, so that -1 is nobody's.
         length_keys = random_numbers.fold(keys, -1)
         share = random_numbers.uniform(length_keys, one_an_example, like.dtype)
         # Sizes that a graph leaves open are tensors.
@@ -125,67 +125,87 @@ def get_norm(name: str) -> Norm:
     return NORMS[validation.one_of("norm", name, NORMS)]
 
 
-def ascend(
-    delta: Any, gradient: Any, *, step_size: Any, epsilon: Any, norm: str
-) -> Any:
-    """One ascent step, projected on the ball.
+@dataclass(frozen=True)
+class Ball:
+    """What an adversarial image may be: near its clean image, and an image.
 
-        delta <- project(delta + step_size * direction(g), epsilon)
-
-    With "linf" this is the update of Shafahi et al. (2019), Algorithm 1. delta
-    moves only where its gradient is finite: under float16 an overflow would
-    otherwise stay in a persistent delta for the rest of the run.
-
-    Args:
-        delta: `[B, ...]`, on the pixel scale.
-        gradient: `[B, ...]`, of the loss with respect to delta; any scale.
-        step_size: length of the step in the norm, on the pixel scale; a number, or
-            one an example, `[B, 1, ...]`.
-        epsilon: radius of the ball, on the pixel scale.
-        norm: "linf" or "l2".
-
-    Returns:
-        The moved delta, of delta's shape and dtype.
-
-    Example:
-    >>> import numpy as np
-    >>> float(ascend(np.float32([[0.5]]), np.float32([[-3.0]]), step_size=0.25,
-    ...              epsilon=1.0, norm="linf")[0, 0])
-    0.25
-    """
-    ball = get_norm(norm)
-    step = step_size * ball.direction(gradient)
-    return ball.project(delta + ops.cast(step, delta.dtype), epsilon)
-
-
-def keep_inside(
-    points: Any,
-    images: Any,
-    *,
-    epsilon: float,
-    norm: str,
-    value_range: tuple[float, float],
-) -> Any:
-    """Projects points on the ball around the images, then clips to the pixel range.
-
-    Args:
-        points: `[B, ...]`.
-        images: centres of the balls, `[B, ...]`.
-        epsilon: radius of the ball, on the pixel scale.
+    Attributes:
+        epsilon: radius, on the pixel scale; a number or a scalar tensor.
         norm: "linf" or "l2".
         value_range: lowest and highest pixel value.
 
-    Returns:
-        `[B, ...]`, inside both.
-
     Example:
-    >>> import numpy as np
-    >>> keep_inside(np.float32([[1.0, 0.5]]), np.float32([[0.5, 0.375]]), epsilon=0.25,
-    ...             norm="linf", value_range=(0, 1)).numpy().tolist()
-    [[0.75, 0.5]]
+    >>> ball = Ball(epsilon=0.25, norm="linf", value_range=(0.0, 1.0))
+    >>> images = np.float32([[0.5, 0.875]])
+    >>> np.asarray(ball.keep_inside(np.float32([[1.0, 1.5]]), images)).tolist()
+    [[0.75, 1.0]]
+    >>> delta, gradient = np.float32([[0.0, 0.125]]), np.float32([[-3.0, 2.0]])
+    >>> np.asarray(ball.ascend(delta, gradient, step_size=0.1875)).tolist()
+    [[-0.1875, 0.25]]
     """
-    delta = get_norm(norm).project(points - images, epsilon)
-    return ops.clip(images + delta, *value_range)
+
+    epsilon: Any
+    norm: str
+    value_range: tuple[float, float]
+
+    def ascend(self, delta: Any, gradient: Any, step_size: Any) -> Any:
+        """One ascent step of a perturbation, projected on the ball.
+
+            delta <- project(delta + step_size * direction(g))
+
+        With "linf" this is the update of Shafahi et al. (2019), Algorithm 1. delta
+        moves only where its gradient is finite: under float16 an overflow would
+        otherwise stay in a persistent delta for the rest of the run.
+
+        Args:
+            delta: `[B, ...]`, on the pixel scale.
+            gradient: `[B, ...]`, of the loss with respect to delta; any scale.
+            step_size: length of the step in the norm, on the pixel scale; a number,
+                or one for each example, `[B, 1, ...]`.
+
+        Returns:
+            The moved delta, of delta's shape and dtype.
+        """
+        geometry = get_norm(self.norm)
+        step = step_size * geometry.direction(gradient)
+        return geometry.project(delta + ops.cast(step, delta.dtype), self.epsilon)
+
+    def climb(self, iterate: Any, images: Any, gradient: Any, step_size: Any) -> Any:
+        """One ascent step of an image, inside the ball and the pixel range.
+
+        Madry et al. (2018): a step along the gradient's direction, projection on the
+        ball around the clean images, clip to the pixel range.
+
+        Args:
+            iterate: where to start, `[B, ...]`.
+            images: the clean images, `[B, ...]`.
+            gradient: of the loss at the iterate, `[B, ...]`.
+            step_size: as of `ascend`.
+
+        Returns:
+            The next iterate, `[B, ...]`.
+        """
+        delta = self.ascend(iterate - images, gradient, step_size)
+        return ops.clip(images + delta, *self.value_range)
+
+    def keep_inside(self, points: Any, images: Any) -> Any:
+        """Projects points `[B, ...]` on the ball around the images, and clips them."""
+        delta = get_norm(self.norm).project(points - images, self.epsilon)
+        return ops.clip(images + delta, *self.value_range)
+
+    def random_start(self, keys: Any, images: Any) -> Any:
+        """A random point of the ball around each image, clipped, `[B, ...]`.
+
+        Args:
+            keys: `[2]`, or `[B, 2]` for a draw of each example's own.
+            images: the clean images, `[B, ...]`.
+        """
+        noise = get_norm(self.norm).noise(keys, images, self.epsilon)
+        return ops.clip(images + noise, *self.value_range)
+
+    def length(self, delta: Any) -> Any:
+        """The norm of each example's delta, `[B, 1, ...]`."""
+        return get_norm(self.norm).length(delta)
 
 
 def clip_pixels(points: Any, value_range: tuple[float, float]) -> Any:
@@ -202,8 +222,7 @@ def clip_pixels(points: Any, value_range: tuple[float, float]) -> Any:
         `[B, ...]`, of the dtype of `points`.
 
     Example:
-    >>> import numpy as np
-    >>> clip_pixels(np.float32([-1.0, 0.5, 2.0]), (0, 1)).numpy().tolist()
+    >>> np.asarray(clip_pixels(np.float32([-1.0, 0.5, 2.0]), (0, 1))).tolist()
     [0.0, 0.5, 1.0]
     """
 

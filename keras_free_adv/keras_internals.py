@@ -12,16 +12,25 @@ from typing import Any
 import keras
 from keras import tree
 from keras.src import api_export
+from keras.src.backend import distribution_lib
 from keras.src.models import Functional
-from tensorflow.python.framework import config
+
+from keras_free_adv.backends.final_operation import (
+    AFFINE,
+    SIGMOID,
+    SOFTMAX,
+    ModelOutputs,
+)
 
 
 def callbacks_of_this_fit() -> list[keras.callbacks.Callback]:
     """The callbacks that run in the same `fit`, in their order.
 
-    To be called from a callback's hook. Keras gives a callback no reference to the
-    list it is in; relied on: `keras.callbacks.CallbackList` calls the hook itself,
-    and holds them as `callbacks`.
+    Must be called from a callback's hook. `fit` keeps its CallbackList in a local
+    variable, and `set_model` and `set_params` hand a callback the model and numbers
+    only, so that neither the callback, the model nor its History leads to the list.
+    Relied on: `keras.callbacks.CallbackList` calls the hook itself, and holds them as
+    `callbacks`.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -166,6 +175,47 @@ class BuiltFromOneReplica(keras.Model):
         super()._maybe_symbolic_build(data_batch=data_batch)
 
 
+def sharding_of(shape: tuple[int, ...], distribution: Any) -> Any:
+    """Where JAX puts an array of data: shared by the devices, or on each of them.
+
+    An array whose rows the devices cannot share evenly is on each. Relied on:
+    `backend_layout`, the sharding of a Keras layout.
+    """
+    spread = distribution.get_data_layout(shape).backend_layout if shape else None
+    if spread is not None and shape[0] % spread.mesh.shape[spread.spec[0]] == 0:
+        return spread
+    mesh = distribution.device_mesh
+    everywhere = keras.distribution.TensorLayout([None] * len(shape), mesh)
+    return everywhere.backend_layout
+
+
+@contextlib.contextmanager
+def uneven_minibatches() -> Iterator[None]:
+    """Lets Keras train on JAX with minibatches that devices cannot share evenly.
+
+    Keras 3.15 gives each array the sharding of the first minibatch, and JAX refuses
+    one with other rows. Such a minibatch is put on each device: the result is the same.
+    Relied on: the trainer calls `distribute_data_input` of this module.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        yield
+        return
+    original = distribution_lib.distribute_data_input
+
+    def placed(array: Any, layout: Any, batch_dim_name: str) -> Any:
+        sharding = sharding_of(array.shape, distribution)
+        if sharding.is_fully_replicated:
+            layout = sharding
+        return original(array, layout, batch_dim_name)
+
+    distribution_lib.distribute_data_input = placed
+    try:
+        yield
+    finally:
+        distribution_lib.distribute_data_input = original
+
+
 def is_functional(layer: Any) -> bool:
     """Whether calling `layer` runs a graph of layers, and nothing else.
 
@@ -185,12 +235,14 @@ def layers_inside(layer: Any, *, recursive: bool) -> Iterator[Any]:
 def draw_from(layer: Any, generator: keras.random.SeedGenerator) -> None:
     """Makes a random preprocessing layer, and those in it, draw from `generator`.
 
-    Relied on: these layers draw by the `next()` of their attribute `generator`. It is
-    set past Keras' tracking, which would take it for one more state of the layer.
+    Relied on: these layers draw by the `next()` of their attribute `generator`, or in
+    tf.data on another backend of one in `_backend_generators`. They are set past Keras'
+    tracking, which would take them for one more state of the layer.
     """
     for one in (layer, *layers_inside(layer, recursive=True)):
         if hasattr(one, "generator"):
             vars(one)["generator"] = generator
+            vars(one)["_backend_generators"] = {"tensorflow": generator}
 
 
 def calls_between(inputs: list[Any], outputs: list[Any]) -> list[Any]:
@@ -248,6 +300,74 @@ def inputs_of_masking_layers(
     return seen
 
 
+def outputs_of_final_activation(
+    model: keras.Model, call: Callable[[], Any]
+) -> ModelOutputs:
+    """The outputs of a call of the model, and the input of a final softmax or sigmoid.
+
+    Of a layer's activation, a Softmax layer, or an operation of a functional model; a
+    function of `keras.ops` in the `call` of a subclass cannot be seen. Relied on:
+    layers look up `activation` and `call` on the object when they are called, and
+    return what their activation returns.
+    """
+    seen: list[ModelOutputs] = []
+
+    def recorded(function: Callable, kind: str) -> Callable:
+        def run(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            outputs = function(inputs, *args, **kwargs)
+            before = None if kind == AFFINE else inputs
+            seen.append(ModelOutputs(outputs, kind, before))
+            return outputs
+
+        return run
+
+    replaced: list[tuple[Any, str, Any]] = []
+    try:
+        for operation in _operations_inside(model):
+            for name in ("activation", "call"):
+                kind = _kind_of_activation(operation, name)
+                if kind is not None:
+                    function = getattr(operation, name)
+                    replaced.append((operation, name, vars(operation).get(name)))
+                    vars(operation)[name] = recorded(function, kind)
+        outputs = call()
+    finally:
+        for operation, name, function in reversed(replaced):
+            if function is None:
+                del vars(operation)[name]
+            else:
+                vars(operation)[name] = function
+    for found in reversed(seen):
+        if found.values is outputs:
+            return found
+    return ModelOutputs(outputs, None, None)
+
+
+def _operations_inside(model: keras.Model) -> list[Any]:
+    """Layers at any depth, and the other operations of functional models."""
+    found = {id(layer): layer for layer in model._flatten_layers()}
+    for layer in list(found.values()):
+        for call in calls_in_graph(layer):
+            found[id(call.operation)] = call.operation
+    return list(found.values())
+
+
+def _kind_of_activation(operation: Any, name: str) -> str | None:
+    """What an operation's `activation` or `call` computes, if it is looked through."""
+    if name == "activation":
+        activation = vars(operation).get("activation")
+        kinds = {keras.activations.softmax: SOFTMAX, keras.activations.sigmoid: SIGMOID}
+        kinds[keras.activations.linear] = AFFINE
+        return kinds.get(activation) if callable(activation) else None
+    if isinstance(operation, keras.layers.Softmax):
+        return SOFTMAX if operation.axis == -1 else None
+    if isinstance(operation, keras.Layer):
+        return None
+    kind = type(operation).__name__
+    along_classes = getattr(operation, "axis", -1) == -1
+    return kind if kind in (SOFTMAX, SIGMOID) and along_classes else None
+
+
 def calls_in_graph(model: keras.Model) -> list[Any]:
     """The calls of operations that a functional model is made of, or [].
 
@@ -269,11 +389,3 @@ def save_as(layer: type, name: str) -> None:
     """
     api_export.REGISTERED_OBJS_TO_NAMES[layer] = name
     layer.__name__ = name.rpartition(".")[2]
-
-
-def deterministic_ops() -> bool:
-    """Whether `tf.config.experimental.enable_op_determinism()` was called.
-
-    Relied on: `is_op_determinism_enabled`, which TensorFlow keeps to itself.
-    """
-    return bool(config.is_op_determinism_enabled())

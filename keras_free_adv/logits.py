@@ -5,24 +5,26 @@ has no gradient: an attack on it fails, and a weak model looks robust. So a fina
 softmax or sigmoid is looked through, and its input attacked.
 """
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops, tree
+
+from keras_free_adv import backends
+from keras_free_adv.backends.final_operation import (
+    AFFINE,
+    ModelOutputs,
+)
 
 # Where the logits were found.
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 SOFTMAX_INPUT = "softmax_input"
 SIGMOID_INPUT = "sigmoid_input"
-
-SOFTMAX = "Softmax"
-SIGMOID = "Sigmoid"
-# What ends a layer without an activation: its outputs have no bounds.
-_AFFINE = ("BiasAdd", "AddV2", "Add", "MatMul", "BatchMatMulV2", "Einsum")
 
 Call = Callable[[Any, Any], Any]
 
@@ -32,14 +34,18 @@ def call_in_inference_mode(model: Callable, images: Any) -> Any:
     return model(images, training=False)
 
 
+def outputs_in_inference_mode(model: keras.Model, images: Any) -> ModelOutputs:
+    """The same, with the input of the final softmax or sigmoid."""
+    return backends.look_through(model, lambda: call_in_inference_mode(model, images))
+
+
 @dataclass(frozen=True)
 class Outputs:
     """The outputs of a model for a few images.
 
     Attributes:
         units: numbers in a row.
-        operation: the type of the last operation, casts and copies aside; "Softmax",
-            "Sigmoid", ..., or None where it cannot be seen.
+        operation: the type of the final operation; see `ModelOutputs`.
         values: `[B, units]`, float32; None inside a graph, where there are none.
     """
 
@@ -50,7 +56,7 @@ class Outputs:
     @property
     def are_unbounded(self) -> bool:
         """Whether the last layer has no activation."""
-        return self.operation in _AFFINE
+        return self.operation == AFFINE
 
     @property
     def in_unit_range(self) -> bool:
@@ -80,40 +86,27 @@ def outputs_of(model: keras.Model, images: Any, call: Call) -> Outputs:
     Raises:
         ValueError: the model has several outputs, or they are not `[B, units]`.
     """
-    spec = tf.TensorSpec((None,) + tuple(images.shape[1:]), tf.float32)
     found: dict[str, Any] = {}
+    model_of = weakref.ref(model)
 
-    @tf.function(input_signature=[spec], autograph=False)
-    def graph(images: Any) -> Any:
-        outputs = call(model, images)
-        _check_outputs(outputs)
-        found["operation"] = input_of_final(outputs)[0]
-        found["units"] = outputs.shape[-1]
-        return outputs
+    def observed(images: Any) -> Any:
+        seen = backends.look_through(model, lambda: call(model_of(), images))
+        _check_outputs(seen.values)
+        found["operation"] = seen.operation
+        found["units"] = seen.values.shape[-1]
+        return seen.values
 
-    graph.get_concrete_function()
-    values = None
-    if isinstance(images, np.ndarray):
-        values = np.asarray(graph(tf.constant(images, tf.float32)), "float32")
-    return Outputs(values=values, **found)
-
-
-def input_of_final(outputs: Any) -> tuple[str | None, Any]:
-    """The type and the input of the last operation, casts and copies aside."""
-    if not hasattr(outputs, "op"):  # functions are run eagerly, to debug
-        return None, None
-    operation = outputs.op
-    while operation.type in ("Identity", "Cast", "StopGradient"):
-        if operation.type == "StopGradient":
-            return None, None
-        operation = operation.inputs[0].op
-    looked_through = operation.type in (SOFTMAX, SIGMOID)
-    return operation.type, operation.inputs[0] if looked_through else None
+    compiled = backends.compiled(observed, model_of)
+    if backends.is_symbolic(images):
+        compiled.trace(images)
+        return Outputs(values=None, **found)
+    values = compiled(ops.cast(images, "float32"))
+    return Outputs(values=ops.convert_to_numpy(ops.cast(values, "float32")), **found)
 
 
 def _check_outputs(outputs: Any) -> None:
-    if not tf.is_tensor(outputs) or outputs.shape.rank != 2:
-        shapes = tf.nest.map_structure(lambda t: t.shape, outputs)
+    if tree.is_nested(outputs) or len(outputs.shape) != 2:
+        shapes = tree.map_structure(lambda t: tuple(t.shape), outputs)
         raise ValueError(
             "Argument `model` must be a classifier with one output of shape (batch, "
             f"classes). Received: outputs of shape {shapes}. For a model with several "

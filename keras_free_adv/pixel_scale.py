@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_free_adv import validation
+from keras_free_adv import backends, validation
 from keras_free_adv.first_layers import Step, first_layers, unwrapped
 
 Range = tuple[float, float]
@@ -286,7 +285,7 @@ def _affine(scale: Any, offset: Any) -> _Affine | None:
 
 def _numbers(values: Any) -> np.ndarray:
     # Out of a graph in which the model may just be called.
-    with tf.init_scope():
+    with backends.outside_graphs():
         return np.asarray(keras.ops.convert_to_numpy(values), "float64")
 
 

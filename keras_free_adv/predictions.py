@@ -11,10 +11,14 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import label_losses, losses, validation
+from keras_free_adv import backends, label_losses, losses, validation
+from keras_free_adv.backends.final_operation import (
+    SIGMOID,
+    SOFTMAX,
+    ModelOutputs,
+)
 from keras_free_adv.compiled_loss import CompiledLoss, compiled_loss
 from keras_free_adv.labels import (
     are_one_hot,
@@ -28,14 +32,11 @@ from keras_free_adv.labels import (
 from keras_free_adv.logits import (
     LOGITS,
     PROBABILITIES,
-    SIGMOID,
     SIGMOID_INPUT,
-    SOFTMAX,
     SOFTMAX_INPUT,
     Call,
     Outputs,
     call_in_inference_mode,
-    input_of_final,
     outputs_of,
 )
 
@@ -91,16 +92,16 @@ class Predictions:
         """In how many ways a prediction can be wrong: other classes, or labels."""
         return self.classes if self.several_labels else self.classes - 1
 
-    def __call__(self, outputs: Any) -> Any:
+    def __call__(self, outputs: ModelOutputs) -> Any:
         """Logits `[B, classes]` in float32, from a model's outputs `[B, units]`."""
-        if self.source in (SOFTMAX_INPUT, SIGMOID_INPUT):
-            looked_through = input_of_final(outputs)[1]
-            if looked_through is None:  # run eagerly: there is no graph to look through
-                return self._two_of_one(self._logits_of_probabilities(outputs))
-            outputs = looked_through
-        elif self.source == PROBABILITIES:
-            return self._two_of_one(self._logits_of_probabilities(outputs))
-        return self._two_of_one(ops.cast(outputs, "float32"))
+        if self.source == LOGITS:
+            logits = outputs.values
+        elif self.source == PROBABILITIES or outputs.before is None:
+            # Without a graph, as to debug, TensorFlow shows no final operation.
+            logits = self._logits_of_probabilities(outputs.values)
+        else:
+            logits = outputs.before
+        return self._two_of_one(ops.cast(logits, "float32"))
 
     def probabilities(self, outputs: Any) -> Any:
         """Probabilities `[B, classes]`, float32: the model's own, if it returns such.
@@ -108,7 +109,7 @@ class Predictions:
         Those of several sigmoids need not have the sum 1.
         """
         if self.source == LOGITS:
-            logits = self(outputs)
+            logits = self(ModelOutputs(outputs, None, None))
             return ops.sigmoid(logits) if self.independent else ops.softmax(logits)
         shares = ops.cast(outputs, "float32")
         if self.one_unit:
@@ -127,7 +128,7 @@ class Predictions:
     def check_labels(self, labels: Any, name: str = "labels") -> None:
         """Raises if labels are not of this kind, or not as many as the outputs."""
         check = check_label_rows if self.several_labels else check_classes
-        check(np.asarray(labels), self.classes, name)
+        check(validation.as_array(labels), self.classes, name)
 
     def _two_of_one(self, logits: Any) -> Any:
         if self.one_unit:
@@ -320,6 +321,4 @@ class _Decision:
 
 def _values(labels: Any) -> np.ndarray | None:
     """The values of labels, or None inside a graph."""
-    if tf.is_tensor(labels) and not hasattr(labels, "numpy"):
-        return None
-    return np.asarray(labels)
+    return None if backends.is_symbolic(labels) else validation.as_array(labels)

@@ -1,100 +1,139 @@
 """Random draws that follow from a key alone.
 
 A draw is a pure function of its key: the same key gives the same numbers on any
-device, in any batch, in any order.
+backend and device, in any batch, in any order. The generator is Threefry-2x32 with 20
+rounds (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011). Its
+words have 32 bits, which every device computes, held as int32, whose sums wrap.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
+from keras import ops
 
-# Keys of different use are kept apart by a number of their own.
-RANDOM_START = 1
-SHUFFLE = 2
-AUGMENT = 3
-RANDOM_HEAD = 4
+GENERATOR = "threefry2x32-20"
+
+# The second word of a counter says what it counts.
+_DRAW, _FOLD = 0, 1
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
 
 
-def key(*numbers: Any) -> tf.Tensor:
-    """Folds whole numbers (or integer tensors) into one key `[2]`, one at a time."""
-    folded = tf.zeros((2,), tf.int64)
+def threefry2x32(keys: Any, counters: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Encrypts counters: 20 rounds of additions, rotations and exclusive ors.
+
+    Args:
+        keys: two words on the last axis, `[..., 2]`, int32.
+        counters: two words, int32, of shapes that broadcast with `[...]`.
+
+    Returns:
+        Two words, int32.
+    """
+    schedule = [keys[..., 0], keys[..., 1]]
+    schedule.append(ops.bitwise_xor(ops.bitwise_xor(*schedule), _word(_PARITY)))
+    one, other = counters[0] + schedule[0], counters[1] + schedule[1]
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            one = one + other
+            other = ops.bitwise_xor(_rotated(other, rotation), one)
+        one = one + schedule[(group + 1) % 3]
+        other = other + schedule[(group + 2) % 3] + _word(group + 1)
+    return one, other
+
+
+def key(seed: int, *numbers: Any) -> Any:
+    """The key of a seed of 64 bits, `[2]`, int32, with whole numbers folded in."""
+    words = [_signed(seed), _signed(seed >> 32)]
+    made = ops.convert_to_tensor(words, "int32")
     for number in numbers:
-        folded = tf.random.experimental.stateless_fold_in(
-            folded, tf.cast(number, tf.int64)
-        )
-    return folded
+        made = fold(made, number)
+    return made
 
 
-def keys_of_examples(seed: Any, example_ids: Any, restarts: Any) -> tf.Tensor:
-    """One key for each example, `[B, 1]`, from (seed, example, restart).
+def keys_of_examples(seed: int, example_ids: Any, restarts: Any) -> Any:
+    """One key for each example, `[B, 2]`, from (seed, example, restart).
 
-    `restarts` is one number, or one an example, `[B]`.
+    `restarts` is one number, or one for each example, `[B]`.
     """
-    ids = tf.cast(tf.reshape(example_ids, (-1, 1)), tf.int64)
-    restarts = tf.cast(tf.reshape(restarts, (-1, 1)), tf.int64)
-    return fold(fold(_mix(tf.constant(seed, tf.int64)), ids), restarts)
+    return fold(fold(key(seed)[None], example_ids), restarts)
 
 
-def fold(keys: tf.Tensor, numbers: Any) -> tf.Tensor:
-    """Folds a whole number, or one an example `[B, 1]`, into keys `[B, 1]`."""
-    return _mix(keys + (tf.cast(numbers, tf.int64) + 1) * _GOLDEN)
+def fold(keys: Any, numbers: Any) -> Any:
+    """Folds whole numbers of 32 bits into keys, and returns new keys.
 
-
-def uniform(keys: tf.Tensor, shape: Sequence[Any], dtype: Any) -> tf.Tensor:
-    """Uniform numbers in [0, 1) of `shape` ([B, ...]).
-
-    `keys` is `[2]` (from `key`) for one draw over the whole batch, or `[B, 1]` (from
-    `keys_of_examples`) for one draw an example.
+    Args:
+        keys: `[2]` or `[B, 2]`.
+        numbers: one number, or one for each example, `[B]`.
     """
-    if keys.shape.rank == 1:
-        return tf.random.stateless_uniform(shape, keys, dtype=dtype)
-    return tf.reshape(_upper_uniform(_bits(keys, shape), dtype), shape)
+    numbers = ops.cast(numbers, "int32")
+    return ops.stack(threefry2x32(keys, (numbers, _word(_FOLD))), axis=-1)
 
 
-def normal(keys: tf.Tensor, shape: Sequence[Any], dtype: Any) -> tf.Tensor:
-    """Standard normal numbers of `shape`; `keys` as in `uniform`."""
-    if keys.shape.rank == 1:
-        return tf.random.stateless_normal(shape, keys, dtype=dtype)
-    bits = _bits(keys, shape)
-    # Box and Muller: a radius from the upper, an angle from the lower half.
-    radius = tf.sqrt(-2.0 * tf.math.log1p(-_upper_uniform(bits, dtype)))
-    angle = _upper_uniform(tf.bitwise.left_shift(bits, _int64(32)), dtype)
-    return tf.reshape(radius * tf.cos(2.0 * math.pi * angle), shape)
+def uniform(keys: Any, shape: Sequence[Any], dtype: Any) -> Any:
+    """Uniform numbers in [0, 1), of 24 bits each.
+
+    Args:
+        keys: `[2]` for one draw over the whole batch, or `[B, 2]` for one draw an
+            example.
+        shape: of the result, `[B, ...]`.
+        dtype: of the result.
+    """
+    count, rows = _count(keys, shape)
+    # Each counter gives two words: the first half of the numbers, and the second.
+    words = ops.concatenate(_words(keys, (count + 1) // 2), axis=-1)
+    drawn = _to_unit(words[..., :count], dtype)
+    return ops.reshape(drawn, (*rows, *shape[len(rows) :]))
 
 
-def _bits(keys: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """64 random bits for each number of an example, `[B, n]`, as int64."""
-    counters = tf.range(1, math.prod(shape[1:]) + 1, dtype=tf.int64)
-    return _mix(keys + counters * _GOLDEN)
+def normal(keys: Any, shape: Sequence[Any], dtype: Any) -> Any:
+    """Standard normal numbers, by the transform of Box and Muller.
+
+    Args:
+        keys: as of `uniform`.
+        shape: of the result, `[B, ...]`.
+        dtype: of the result.
+    """
+    count, rows = _count(keys, shape)
+    radius, angle = (_to_unit(word, dtype) for word in _words(keys, count))
+    radius = ops.sqrt(-2.0 * ops.log1p(-radius))
+    drawn = radius * ops.cos(2.0 * math.pi * angle)
+    return ops.reshape(drawn, (*rows, *shape[len(rows) :]))
 
 
-def _upper_uniform(bits: tf.Tensor, dtype: Any) -> tf.Tensor:
+def _count(keys: Any, shape: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    """How many numbers a key draws, and the axes that have keys of their own."""
+    rows = shape[:1] if len(keys.shape) == 2 else ()
+    return math.prod(shape[len(rows) :]), rows
+
+
+def _words(keys: Any, count: Any) -> tuple[Any, Any]:
+    """Two words for each of `count` counters, `[..., count]`."""
+    counters = ops.arange(count, dtype="int32")
+    return threefry2x32(keys[..., None, :], (counters, _word(_DRAW)))
+
+
+def _to_unit(words: Any, dtype: Any) -> Any:
     """The upper 24 bits, which a float32 holds exactly, as a number in [0, 1)."""
-    return tf.cast(_shift_right(bits, 40), dtype) * 2.0**-24
+    return ops.cast(_shifted_right(words, 8), dtype) * 2.0**-24
 
 
-def _mix(bits: tf.Tensor) -> tf.Tensor:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014).
-
-    TensorFlow's own counter-based generators take one key a call, and a call an
-    example costs more than a small model; this takes a key an example.
-    """
-    bits = (bits ^ _shift_right(bits, 30)) * _int64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ _shift_right(bits, 27)) * _int64(0x94D049BB133111EB)
-    return bits ^ _shift_right(bits, 31)
+def _rotated(words: Any, count: int) -> Any:
+    left = ops.left_shift(words, _word(count))
+    return ops.bitwise_or(left, _shifted_right(words, 32 - count))
 
 
-def _shift_right(bits: tf.Tensor, count: int) -> tf.Tensor:
-    """A shift that fills with zeros; int64 is what every device can compute."""
-    mask = _int64((1 << (64 - count)) - 1)
-    return tf.bitwise.right_shift(bits, _int64(count)) & mask
+def _shifted_right(words: Any, count: int) -> Any:
+    """A shift that fills with zeros, where that of int32 repeats the sign."""
+    shifted = ops.right_shift(words, _word(count))
+    return ops.bitwise_and(shifted, _word((1 << (32 - count)) - 1))
 
 
-def _int64(number: int) -> int:
-    """The signed number of the same 64 bits."""
-    return number - (1 << 64) if number >= 1 << 63 else number
+def _word(number: int) -> Any:
+    return ops.convert_to_tensor(_signed(number), "int32")
 
 
-_GOLDEN = _int64(0x9E3779B97F4A7C15)
+def _signed(number: int) -> int:
+    """The signed number of the same lower 32 bits."""
+    return (int(number) + 2**31) % 2**32 - 2**31

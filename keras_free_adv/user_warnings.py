@@ -1,6 +1,7 @@
 """Warnings that point at the user's own line, however deep they are found."""
 
 import contextlib
+import importlib.util
 import os
 import re
 import sys
@@ -8,13 +9,11 @@ import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-import keras
-import tensorflow as tf
-
-# Code between the user's line and a warning: this package, Keras and TensorFlow.
+# Code between the user's line and a warning: this package, Keras and its backends.
 _LIBRARIES = tuple(
-    os.path.dirname(os.path.abspath(path)) + os.sep
-    for path in (__file__, keras.__file__, tf.__file__)
+    os.path.dirname(os.path.abspath(spec.origin)) + os.sep
+    for name in ("keras_free_adv", "keras", "tensorflow", "jax", "torch")
+    if (spec := importlib.util.find_spec(name)) is not None and spec.origin
 )
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?(?:e-?\d+)?")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 # Images may leave `value_range` by this share of its width: resizing and colour
 # augmentation overshoot a little, a wrong pixel scale overshoots a lot.
@@ -265,9 +266,14 @@ def array_or_tensor(name: str, value: Any) -> Any:
     return array
 
 
+def as_array(value: Any) -> np.ndarray:
+    """An array or a tensor, on whatever device, as a NumPy array."""
+    return ops.convert_to_numpy(value) if ops.is_tensor(value) else np.asarray(value)
+
+
 def image_array(name: str, images: Any) -> np.ndarray:
     """Returns `images` as a numeric NumPy array with a batch axis, or raises."""
-    array = np.asarray(images)
+    array = as_array(images)
     if array.dtype.kind not in "fiub" and "float" not in array.dtype.name:
         raise TypeError(
             f"Argument `{name}` must hold numbers (pixels). Received an array of "

@@ -1,3 +1,4 @@
+import collections
 import concurrent.futures
 import contextlib
 import gc
@@ -6,17 +7,70 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from keras import ops
+
+from keras_free_adv import backends
 
 # A fresh session collects garbage: for each test, through all that was imported,
 # unless that is set aside here.
 gc.freeze()
 
 
+# Files with many variants that are alike: every k-th runs, all of them by
+# `pytest -m long`. So that a change is tested on three backends in the time there is.
+VARIANTS = {
+    "attacks/test_apgd_attack.py": 2,
+    "attacks/test_every_attack.py": 4,
+    "attacks/test_pgd_attack.py": 2,
+    "attacks/test_square_attack.py": 3,
+    "callbacks/test_backup_and_restore.py": 3,
+    "callbacks/test_collapse_guard.py": 2,
+    "evaluation/test_probe.py": 2,
+    "evaluation/test_report_warnings.py": 5,
+    "evaluation/test_resume.py": 2,
+    "plotting/test_robustness_curve.py": 2,
+    "recipes/test_building.py": 2,
+    "reliability/test_any_arguments.py": 2,
+    "serving/test_bad_requests.py": 2,
+    "serving/test_export_for_serving.py": 2,
+    "serving/test_serve_client.py": 3,
+    "teaching/test_check_pgd.py": 3,
+    "teaching/test_check_train.py": 2,
+    "teaching/test_check_train_step.py": 2,
+    "test_examples.py": 2,
+    "test_input_mask.py": 3,
+    "test_pixel_scale.py": 4,
+    "test_what_models_predict.py": 4,
+    "training/test_as_keras_takes_it.py": 2,
+    "training/test_chance_warner.py": 2,
+    "training/test_cost.py": 2,
+    "training/test_fit.py": 3,
+    "training/test_not_finite.py": 2,
+    "training/test_random_head.py": 2,
+    "training/test_trades_model.py": 2,
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    seen = collections.Counter()
+    for item in items:
+        file = item.path.relative_to(Path(__file__).parent).as_posix()
+        if file in VARIANTS and hasattr(item, "callspec"):
+            if seen[file] % VARIANTS[file]:
+                item.add_marker(pytest.mark.long)
+                item.add_marker(pytest.mark.by_hand)
+            seen[file] += 1
+
+
 def pytest_runtest_setup(item):
+    if item.get_closest_marker("tensorflow_only") and backends.NAME != "tensorflow":
+        pytest.skip(f"needs TensorFlow; the backend is {backends.NAME}")
     by_hand = item.get_closest_marker("by_hand")
     if by_hand and "long" not in item.config.getoption("markexpr"):
         pytest.skip("others of its kind ran; all of them: pytest -m long")
@@ -54,6 +108,22 @@ def small_network(shape=(6, 6, 1), classes=3, softmax=False, **kwargs):
         ],
         **kwargs,
     )
+
+
+def skip_without(dtype):
+    """Skips a test of a dtype that the backend does not have."""
+    if dtype == "float64" and backends.NAME == "jax":
+        pytest.skip("JAX has float64 with JAX_ENABLE_X64=1 only")
+
+
+def outputs_of(model, images):
+    """What a model returns, in inference mode, as a NumPy array."""
+    return ops.convert_to_numpy(model(images, training=False))
+
+
+def compiled(function, model):
+    """A compiled function of tensors of these sizes, that calls the model."""
+    return backends.compiled(function, lambda: model, any_size=False)
 
 
 def said_by(program, *arguments):
@@ -127,16 +197,14 @@ class CountPasses(keras.layers.Layer):
         self.counts = {"forward": 0, "backward": 0}
 
     def call(self, inputs):
-        import tensorflow as tf
-
-        @tf.custom_gradient
+        @ops.custom_gradient
         def identity(x):
             self.counts["forward"] += 1
 
-            def gradient(upstream):
+            def gradient(*args, upstream=None):
                 self.counts["backward"] += 1
-                return upstream
+                return args[0] if upstream is None else upstream
 
-            return tf.identity(x), gradient
+            return 1.0 * x, gradient
 
         return identity(inputs)

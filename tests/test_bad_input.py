@@ -290,11 +290,11 @@ MISTAKES = {
     ),
     "several inputs, none named": (
         lambda: wrapped(network=two_inputs()),
-        "`perturb`.*several.*perturb=None",
+        "`perturbed_input`.*several.*perturbed_input=None",
     ),
-    "perturb unknown": (
-        lambda: wrapped(network=two_inputs(), perturb="pixels"),
-        "`perturb`.*image.*'pixels'",
+    "perturbed_input unknown": (
+        lambda: wrapped(network=two_inputs(), perturbed_input="pixels"),
+        "`perturbed_input`.*image.*'pixels'",
     ),
     "steps zero": (
         lambda: PGDAdversarialModel(small_network(), 0.1, steps=0),
@@ -595,13 +595,14 @@ MISTAKES = {
     ),
     "several inputs in the data": (
         lambda: fit({"a": IMAGES, "b": IMAGES}),
-        "`perturb`.*several.*'a', 'b'",
+        "`perturbed_input`.*several.*'a', 'b'",
     ),
-    "perturb not in the data": (
+    "perturbed_input not in the data": (
         lambda: fit(
-            IMAGES, model=wrapped(network=two_inputs(), perturb="image", replays=1)
+            IMAGES,
+            model=wrapped(network=two_inputs(), perturbed_input="image", replays=1),
         ),
-        "`x`.*dict.*perturb='image'.*ndarray",
+        "`x`.*dict.*perturbed_input='image'.*ndarray",
     ),
     # Attacks.
     "an attack without labels": (
@@ -906,8 +907,8 @@ MISTAKES = {
         "`max_examples`.*max_examples=0",
     ),
     "every zero": (
-        lambda: RobustnessEvaluation((IMAGES, LABELS), LIST, every=0),
-        "`every`.*1 or more.*every=0",
+        lambda: RobustnessEvaluation((IMAGES, LABELS), LIST, evaluation_freq=0),
+        "`evaluation_freq`.*1 or more.*evaluation_freq=0",
     ),
     "a guard's attack by name": (
         lambda: guard(attack="pgd20"),
@@ -925,9 +926,9 @@ MISTAKES = {
     "drop zero": (lambda: guard(drop=0), "`drop`.*above 0.*drop=0"),
     "drop text": (lambda: guard(drop="20%"), "`drop`.*share.*'20%'.*str"),
     "patience zero": (lambda: guard(patience=0), "`patience`.*1 or more.*patience=0"),
-    "restore_best text": (
-        lambda: guard(restore_best="yes"),
-        "`restore_best`.*True or False.*'yes'",
+    "restore_best_weights text": (
+        lambda: guard(restore_best_weights="yes"),
+        "`restore_best_weights`.*True or False.*'yes'",
     ),
     "no attack to guard a plain model with": (
         lambda: fit(model=small_network(name="plain"), callbacks=[guard()]),

@@ -10,7 +10,13 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_free_adv import datasets
-from keras_free_adv.datasets import augmentation, decoding, loading
+from keras_free_adv.data.addressable_dataset import entry_of, minibatches_from
+from keras_free_adv.datasets import (
+    augmentation,
+    decoding,
+    encoded_passes,
+    image_decoder,
+)
 from keras_free_adv.distribution.padded_batch import WorkerSlice
 
 
@@ -67,16 +73,16 @@ def test_the_stream_can_be_entered_at_any_minibatch(first):
     data = datasets.load(
         "digits", split="train", batch_size=64, augment="standard", seed=4
     )
-    whole = list(itertools.islice(data.minibatches_from(np.int64(0)), first + 2))
-    entered = list(itertools.islice(data.minibatches_from(np.int64(first)), 2))
+    whole = list(itertools.islice(minibatches_from(data, np.int64(0)), first + 2))
+    entered = list(itertools.islice(minibatches_from(data, np.int64(first)), 2))
     for (x, y), (expected_x, expected_y) in zip(entered, whole[first:], strict=True):
         np.testing.assert_array_equal(x, expected_x)
         np.testing.assert_array_equal(y, expected_y)
 
 
 def test_a_large_set_is_shuffled_in_windows(monkeypatch):
-    monkeypatch.setattr(loading, "KEPT_BYTES", 100)
-    monkeypatch.setattr(loading, "SHUFFLE_WINDOW", 500)
+    monkeypatch.setattr(encoded_passes, "KEPT_BYTES", 100)
+    monkeypatch.setattr(encoded_passes, "SHUFFLE_WINDOW", 500)
     data = datasets.load("digits", split="train", batch_size=1437, seed=0)
     assert first_labels(data) != first_labels(data)
     images = np.concatenate([x for x, _ in data]).reshape(1437, -1)
@@ -138,7 +144,7 @@ def test_the_short_minibatch_can_be_left_out():
     data = datasets.load("digits", split="train", batch_size=100, drop_remainder=True)
     assert int(data.cardinality()) == 14
     assert {len(x) for x, _ in data} == {100}
-    stream = data.minibatches_from(np.int64(13))
+    stream = minibatches_from(data, np.int64(13))
     assert [len(x) for x, _ in itertools.islice(stream, 3)] == [100] * 3
     with pytest.raises(ValueError, match="`split`.*drop_remainder=True"):
         datasets.load("digits", split="test", batch_size=400, drop_remainder=True)
@@ -147,8 +153,8 @@ def test_the_short_minibatch_can_be_left_out():
 def test_the_reference_augmentation_pads_by_two():
     """Of 32 pixels "standard" pads by 4."""
     shape = (None, 32, 32, 3)
-    assert loading._padding("standard_pad2", shape[1:]) == (2, 2)
-    assert loading._padding("standard", shape[1:]) == (4, 4)
+    assert image_decoder._padding("standard_pad2", shape[1:]) == (2, 2)
+    assert image_decoder._padding("standard", shape[1:]) == (4, 4)
 
 
 def picture(height, width, number):
@@ -243,7 +249,7 @@ def test_random_windows_follow_from_the_seed_and_the_number(pictures_of_all_size
         )
         return [
             x.numpy()
-            for x, _ in itertools.islice(data.minibatches_from(np.int64(first)), 8)
+            for x, _ in itertools.islice(minibatches_from(data, np.int64(first)), 8)
         ]
 
     whole, again, other = stream(1), stream(1), stream(2)
@@ -265,7 +271,7 @@ def test_random_windows_follow_from_the_seed_and_the_number(pictures_of_all_size
 def test_a_worker_makes_its_part_of_each_minibatch(
     pictures_of_all_sizes, monkeypatch, kept
 ):
-    monkeypatch.setattr(loading, "KEPT_BYTES", 2**30 if kept else 0)
+    monkeypatch.setattr(encoded_passes, "KEPT_BYTES", 2**30 if kept else 0)
     for settings in (
         {"name": "digits", "batch_size": 100},  # the last of a pass has 37
         {**pictures_of_all_sizes, "batch_size": 5, "image_size": 32},  # 2
@@ -278,8 +284,8 @@ def test_a_worker_makes_its_part_of_each_minibatch(
         for worker in range(2):
             part = WorkerSlice(size, replicas=4, worker=worker, workers=2)
             assert part.rows == -(-size // 4) * 4 // 2
-            parts = data.minibatches_from(first, part)
-            wholes = data.minibatches_from(first)
+            parts = entry_of(data).slices_from(first, part)
+            wholes = minibatches_from(data, first)
             for (found, real), whole in itertools.islice(
                 zip(parts, wholes, strict=True), count
             ):
@@ -300,7 +306,7 @@ def test_replays_do_not_decode_again(pictures_of_all_sizes, monkeypatch):
     from tests.conftest import from_logits
 
     decoded = []
-    window = loading._window
+    window = image_decoder._window
 
     def counted(*args, **kwargs):
         image = window(*args, **kwargs)
@@ -310,7 +316,7 @@ def test_replays_do_not_decode_again(pictures_of_all_sizes, monkeypatch):
         with tf.control_dependencies([count]):
             return tf.identity(image)
 
-    monkeypatch.setattr(loading, "_window", counted)
+    monkeypatch.setattr(image_decoder, "_window", counted)
     data = datasets.load(
         split="train",
         batch_size=4,

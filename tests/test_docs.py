@@ -1,5 +1,6 @@
 """Docs are run: every docstring example, and every Python block of the README."""
 
+import ast
 import doctest
 import importlib
 import pkgutil
@@ -13,11 +14,15 @@ import numpy as np
 import pytest
 
 import keras_free_adv
+from keras_free_adv import backends
 
 ROOT = Path(__file__).parent.parent
 MODULES = ["keras_free_adv"] + [
     module.name
     for module in pkgutil.walk_packages(keras_free_adv.__path__, "keras_free_adv.")
+    # Of the backends, the one in use.
+    if module.name.removeprefix("keras_free_adv.backends.")
+    not in {"tensorflow", "jax", "torch"} - {backends.NAME}
 ]
 # What the examples of a docstring may use without importing it.
 NAMES = {"keras": keras, "np": np} | {
@@ -63,6 +68,39 @@ def test_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
         exec(compile(block, page.name, "exec"), names)
     if page == ROOT / "README.md":
         assert (tmp_path / "robust.keras").exists()
+
+
+# Where the lines stand that docs/inside/how_it_works.md shows of an update.
+UPDATE = [
+    ("training/free_adversarial_model.py", "FreeAdversarialModel", "update"),
+    ("backends/tensorflow.py", "Trainer", "_gradients"),
+    ("backends/jax.py", "Trainer", "_gradients"),
+    ("backends/torch.py", "Trainer", "_gradients"),
+]
+
+
+def source_of(file, class_name, method):
+    """A method as its file has it; read, for a file imports its own backend."""
+    text = (ROOT / "keras_free_adv" / file).read_text()
+    (found,) = (
+        function
+        for node in ast.parse(text).body
+        if isinstance(node, ast.ClassDef) and node.name == class_name
+        for function in node.body
+        if isinstance(function, ast.FunctionDef) and function.name == method
+    )
+    lines = text.splitlines(keepends=True)[found.lineno - 1 : found.end_lineno]
+    return textwrap.dedent("".join(lines))
+
+
+def test_the_update_is_shown_as_it_runs():
+    """In full, and nothing else: no line is left out, and none is older."""
+    page = (ROOT / "docs/inside/how_it_works.md").read_text()
+    section = re.search(r"^## The update\n(.*?)(?=^## )", page, re.S | re.M).group(1)
+    shown = re.findall(r"^```py\n(.*?)^```", section, re.S | re.M)
+    assert shown == [source_of(*place) for place in UPDATE]
+    for file, _, _ in UPDATE:
+        assert f"`{file}`" in section
 
 
 @pytest.mark.parametrize("heading", ["Try it", "Test it"])

@@ -360,6 +360,18 @@ def short_run(tmp_path_factory):
     return folder
 
 
+def test_a_run_of_the_first_release_is_known_again(tmp_path, short_run):
+    folder = tmp_path / "run"
+    shutil.copytree(short_run, folder)
+    text = (folder / "settings.json").read_text()
+    old = text.replace('"epsilon_warmup_steps"', '"epsilon_warmup"')
+    assert old != text
+    (folder / "settings.json").write_text(old)
+    flags = ["--recipe=digits_natural", *QUICK, "--test_examples=0"]
+    run("train.py", *flags, f"--output={folder}")
+    assert (folder / "settings.json").read_text() == old
+
+
 def test_a_wrong_setting_does_not_bind_the_folder(tmp_path):
     flags = ["--recipe=digits_natural", f"--output={tmp_path / 'run'}"]
     assert "`augment`" in fails("train.py", *flags, "--set=augment=standart")

@@ -1,5 +1,7 @@
 import concurrent.futures
+import contextlib
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -10,6 +12,7 @@ import textwrap
 import threading
 from pathlib import Path
 
+import filelock
 import pytest
 
 from keras_free_adv import files
@@ -319,3 +322,93 @@ def test_each_of_several_writers_gets_a_version_of_its_own(tmp_path):
     with pytest.raises(ZeroDivisionError):
         files.write_version(tmp_path / "model", lambda folder: 1 / 0)
     assert not [p for p in (tmp_path / "model").iterdir() if p.name[0] == "."]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks"), None])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, error):
+    """Files are written all the same, and nobody's folder is taken for a leftover."""
+
+    def acquire(*_, **__):
+        raise error or NotImplementedError("no flock here")
+
+    monkeypatch.setattr(filelock.BaseFileLock, "acquire", acquire)
+    left = tmp_path / ".a.txt.being-written-abcdefgh"
+    left.mkdir()
+    files.write_text(tmp_path / "a.txt", "text")
+    assert (tmp_path / "a.txt").read_text() == "text"
+    assert left.is_dir()
+
+
+def test_a_folder_that_is_taken_before_it_is_locked_is_replaced(tmp_path, monkeypatch):
+    real = filelock.FileLock.acquire
+    taken = []
+
+    def acquire(lock, *args, **kwargs):
+        folder = Path(lock.lock_file).parent
+        if not taken and folder.is_dir():
+            taken.append(folder)
+            folder.rmdir()  # by another process that takes it for a leftover
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return real(lock, *args, **kwargs)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    files.write_text(tmp_path / "a.txt", "text")
+    assert len(taken) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_where_folders_cannot_be_opened_nor_open_files_removed(tmp_path, monkeypatch):
+    """Windows: it also flushes only files that are open for writing."""
+    real_open, real_fsync, real_unlink = os.open, os.fsync, os.unlink
+    flushed, kept = [], []
+
+    def names_of_open_files():
+        names = set()
+        for number in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                names.add(os.readlink(f"/proc/self/fd/{number}"))
+        return names
+
+    def refusing_folders(path, flags, *args, **kwargs):
+        # Only the library's own calls: Linux' `rmtree` opens folders.
+        if sys._getframe(1).f_globals is vars(files) and os.path.isdir(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real_open(path, flags, *args, **kwargs)
+
+    def fsync(descriptor):
+        if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & (os.O_RDWR | os.O_WRONLY):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real_fsync(descriptor)
+
+    def unlink(path, *args, dir_fd=None, **kwargs):
+        folder = "" if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}")
+        if os.path.join(folder, path) in names_of_open_files():
+            kept.append(path)
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        real_unlink(path, *args, dir_fd=dir_fd, **kwargs)
+
+    class WindowsLock(filelock.FileLock):
+        """Removes its file after it was released."""
+
+        def _release(self):
+            super()._release()
+            Path(self.lock_file).unlink(missing_ok=True)
+
+    monkeypatch.setattr(files, "_WINDOWS", True)
+    monkeypatch.setattr(filelock, "FileLock", WindowsLock)
+    monkeypatch.setattr(os, "open", refusing_folders)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "unlink", unlink)
+    left = tmp_path / ".a.txt.being-written-abcdefgh"
+    left.mkdir()
+    (left / "a.txt").write_text("half")
+
+    files.write_text(tmp_path / "a.txt", "text")
+    with files.atomic_folder(tmp_path / "folder") as folder:
+        (folder / "inside").write_text("text")
+    assert len(kept) >= 3  # the locks of both rooms, and of the leftover
+    assert sorted(Path(path).name for path in flushed) == ["a.txt", "inside"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "folder"]
+    files.remove_folder(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

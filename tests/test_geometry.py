@@ -1,17 +1,26 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from keras import ops
 
-from keras_free_adv import geometry, random_numbers
+from keras_free_adv import backends, geometry, random_numbers
+from keras_free_adv.geometry import Ball
+from tests.conftest import skip_without
 
 BATCHES = hnp.arrays(
     np.float32,
     st.tuples(*[st.integers(1, 4)] * 3),
     elements=st.floats(-1e3, 1e3, width=32, allow_subnormal=False),
 )
+
+
+KEY = random_numbers.key(0)
+
+
+def tensor(array):
+    return ops.convert_to_tensor(np.float32(array))
 
 
 def length(delta, norm):
@@ -23,7 +32,7 @@ def length(delta, norm):
 @settings(max_examples=50, deadline=None)
 @given(delta=BATCHES, epsilon=st.floats(1e-3, 1e3))
 def test_projection_lands_in_the_ball_and_keeps_what_is_inside(norm, delta, epsilon):
-    projected = np.asarray(geometry.get_norm(norm).project(delta, epsilon))
+    projected = np.asarray(geometry.get_norm(norm).project(tensor(delta), epsilon))
     assert (length(projected, norm) <= epsilon * (1 + 1e-5)).all()
     inside = length(delta, norm) <= epsilon * (1 - 1e-5)
     np.testing.assert_array_equal(projected[inside], delta[inside])
@@ -33,18 +42,18 @@ def test_projection_on_the_edge_and_of_zero():
     for norm in ("linf", "l2"):
         edge = np.array([[0.5, 0.0]], "float32")
         project = geometry.get_norm(norm).project
-        np.testing.assert_array_equal(project(edge, 0.5), edge)
-        np.testing.assert_array_equal(project(0 * edge, 0.5), 0 * edge)
+        np.testing.assert_array_equal(project(tensor(edge), 0.5), edge)
+        np.testing.assert_array_equal(project(tensor(0 * edge), 0.5), 0 * edge)
 
 
 def test_l2_projection_by_hand():
     delta = np.array([[3.0, 4.0], [0.3, 0.4]], "float32")
-    projected = geometry.get_norm("l2").project(delta, 1.0)
+    projected = geometry.get_norm("l2").project(tensor(delta), 1.0)
     np.testing.assert_allclose(projected, [[0.6, 0.8], [0.3, 0.4]], rtol=1e-6)
 
 
 def test_directions_by_hand():
-    gradient = np.array([[3.0, -4.0], [0.0, 0.0]], "float32")
+    gradient = tensor([[3.0, -4.0], [0.0, 0.0]])
     linf, l2 = (geometry.get_norm(n).direction(gradient) for n in ("linf", "l2"))
     np.testing.assert_array_equal(linf, [[1, -1], [0, 0]])
     np.testing.assert_allclose(l2, [[0.6, -0.8], [0, 0]], rtol=1e-6)
@@ -52,7 +61,7 @@ def test_directions_by_hand():
 
 @pytest.mark.parametrize("scale", [1e-38, 1e-20, 1e20, 1e37])
 def test_l2_direction_of_tiny_and_huge_gradients(scale):
-    gradient = np.array([[3.0, -4.0]], "float32") * np.float32(scale)
+    gradient = tensor(np.array([[3.0, -4.0]], "float32") * np.float32(scale))
     np.testing.assert_allclose(
         geometry.get_norm("l2").direction(gradient), [[0.6, -0.8]], rtol=1e-5
     )
@@ -61,11 +70,11 @@ def test_l2_direction_of_tiny_and_huge_gradients(scale):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_delta_moves_only_where_its_gradient_is_finite(bad):
     delta = np.array([[0.1, 0.2], [0.3, 0.4]], "float32")
-    gradient = np.array([[bad, 1.0], [1.0, 1.0]], "float32")
-    arguments = {"step_size": 0.1, "epsilon": 1.0}
-    linf = geometry.ascend(delta, gradient, norm="linf", **arguments)
+    gradient = tensor([[bad, 1.0], [1.0, 1.0]])
+    linf = Ball(1.0, "linf", (0, 1)).ascend(tensor(delta), gradient, step_size=0.1)
     np.testing.assert_allclose(linf, [[0.1, 0.3], [0.4, 0.5]], rtol=1e-6)
-    l2 = np.asarray(geometry.ascend(delta, gradient, norm="l2", **arguments))
+    l2 = Ball(1.0, "l2", (0, 1)).ascend(tensor(delta), gradient, step_size=0.1)
+    l2 = np.asarray(l2)
     np.testing.assert_array_equal(l2[0], delta[0])  # the example as a whole stays
     np.testing.assert_allclose(l2[1], delta[1] + 0.1 / np.sqrt(2), rtol=1e-6)
 
@@ -74,12 +83,26 @@ def test_delta_moves_only_where_its_gradient_is_finite(bad):
 def test_random_starts_fill_the_ball_evenly(norm):
     keys = random_numbers.keys_of_examples(3, np.arange(4000), 0)
     like = np.zeros((4000, 2, 1), "float32")
-    start = np.asarray(geometry.get_norm(norm).random_start(keys, like, 0.5))
+    start = np.asarray(Ball(0.5, norm, (-1, 1)).random_start(keys, tensor(like)))
     lengths = length(start, norm)
     assert lengths.max() <= 0.5
     # In two dimensions a share r^2 of the ball lies within r times its radius.
     assert np.mean(lengths < 0.25) == pytest.approx(0.25, abs=0.03)
     np.testing.assert_allclose(start.mean(0), 0, atol=0.02)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_random_starts_are_clipped_noise_around_the_images(norm):
+    images, epsilon = np.random.default_rng(0).uniform(0, 1, (50, 4)), 0.5
+    images = images.astype("float32")
+    for keys in (random_numbers.keys_of_examples(3, np.arange(50), 0), KEY):
+        noise = np.asarray(geometry.get_norm(norm).noise(keys, images, epsilon))
+        assert length(noise, norm).max() <= epsilon
+        start = np.asarray(
+            Ball(epsilon, norm, (0, 1)).random_start(keys, tensor(images))
+        )
+        np.testing.assert_allclose(start, np.clip(images + noise, 0, 1), atol=1e-7)
+        assert (start != images + noise).any()
 
 
 def test_random_numbers_follow_from_seed_example_and_restart_alone():
@@ -114,8 +137,8 @@ def test_lengths_and_dual_lengths_by_hand():
 def test_a_step_of_length_one_gains_the_dual_length(norm, weights):
     """By Holder's inequality no step gains more; the direction gains just that."""
     ball = geometry.get_norm(norm)
-    dual = np.asarray(ball.dual_length(weights), "float64").ravel()
-    step = np.asarray(ball.direction(weights), "float64")
+    dual = np.asarray(ball.dual_length(tensor(weights)), "float64").ravel()
+    step = np.asarray(ball.direction(tensor(weights)), "float64")
     gained = (weights * step).reshape(len(weights), -1).sum(1)
     np.testing.assert_allclose(gained, dual, rtol=1e-4, atol=1e-20)
     assert (length(step, norm) <= 1 + 1e-5).all()
@@ -130,17 +153,13 @@ def test_speeds_by_hand():
 
 
 def test_each_example_may_have_a_step_size_of_its_own():
-    gradient = np.array([[3.0, 4.0], [3.0, 4.0], [3.0, 4.0]], "float32")
-    sizes = np.array([[0.1], [0.2], [5.0]], "float32")
-    moved = geometry.ascend(
-        0 * gradient, gradient, step_size=sizes, epsilon=1.0, norm="l2"
-    )
+    gradient = tensor([[3.0, 4.0], [3.0, 4.0], [3.0, 4.0]])
+    sizes = tensor([[0.1], [0.2], [5.0]])
+    moved = Ball(1.0, "l2", (0, 1)).ascend(0 * gradient, gradient, sizes)
     np.testing.assert_allclose(
         moved, [[0.06, 0.08], [0.12, 0.16], [0.6, 0.8]], rtol=1e-6
     )
-    moved = geometry.ascend(
-        0 * gradient, gradient, step_size=sizes, epsilon=1.0, norm="linf"
-    )
+    moved = Ball(1.0, "linf", (0, 1)).ascend(0 * gradient, gradient, sizes)
     np.testing.assert_allclose(moved, [[0.1] * 2, [0.2] * 2, [1.0] * 2], rtol=1e-6)
 
 
@@ -151,11 +170,8 @@ def test_what_is_kept_inside_is_in_ball_and_range(norm, seed, epsilon, far):
     generator = np.random.default_rng(seed)
     images = generator.uniform(-1, 1, (4, 3, 2)).astype("float32")
     points = (images + far * generator.normal(size=images.shape)).astype("float32")
-    kept = np.asarray(
-        geometry.keep_inside(
-            points, images, epsilon=epsilon, norm=norm, value_range=(-1, 1)
-        )
-    )
+    ball = Ball(epsilon, norm, (-1, 1))
+    kept = np.asarray(ball.keep_inside(tensor(points), tensor(images)))
     assert (length(kept - images.astype("float64"), norm) <= epsilon + 1e-6).all()
     assert np.abs(kept).max() <= 1
     was_inside = length(points - images.astype("float64"), norm) <= epsilon * (1 - 1e-4)
@@ -165,34 +181,60 @@ def test_what_is_kept_inside_is_in_ball_and_range(norm, seed, epsilon, far):
 
 def test_keep_inside_by_hand():
     """(3, 4) is shortened to (0.6, 0.8); the second pixel then meets the edge."""
-    kept = geometry.keep_inside(
-        np.float32([[3.1, 4.5]]),
-        np.float32([[0.1, 0.5]]),
-        epsilon=1.0,
-        norm="l2",
-        value_range=(0, 1),
+    kept = Ball(1.0, "l2", (0, 1)).keep_inside(
+        tensor([[3.1, 4.5]]), tensor([[0.1, 0.5]])
     )
     np.testing.assert_allclose(kept, [[0.7, 1.0]], rtol=1e-6)
 
 
+def test_a_climb_by_hand():
+    """The step leaves the ball, and the second pixel the range, in this order."""
+    images = tensor([[0.5, 0.875]])
+    iterate, gradient = tensor([[0.5, 1.0]]), tensor([[-3.0, 2.0]])
+    ball = Ball(0.25, "linf", (0.0, 1.0))
+    moved = ball.climb(iterate, images, gradient, step_size=0.1875)
+    np.testing.assert_array_equal(moved, [[0.3125, 1.0]])
+    moved = ball.climb(iterate, images, gradient, step_size=0.5)
+    np.testing.assert_array_equal(moved, [[0.25, 1.0]])
+    # In L2: 0.5 of (-3, 4) / 5 from (0.1, 0.2), shortened to 0.25.
+    moved = Ball(0.25, "l2", (0.0, 1.0)).climb(
+        tensor([[0.6, 0.4]]), tensor([[0.5, 0.2]]), tensor([[-3, 4]]), 0.5
+    )
+    far = np.array([0.1 - 0.3, 0.2 + 0.4])
+    expected = [[0.5, 0.2] + 0.25 * far / np.linalg.norm(far)]
+    np.testing.assert_allclose(moved, expected, rtol=1e-5)
+
+
+def test_a_ball_measures_in_its_norm():
+    values = np.array([[[3.0], [-4.0]], [[0.0], [0.0]]], "float32")
+    for norm, expected in (("linf", [4, 0]), ("l2", [5, 0])):
+        measured = Ball(1.0, norm, (0, 1)).length(values)
+        np.testing.assert_allclose(measured, np.reshape(expected, (2, 1, 1)))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 def test_the_gradient_of_clipped_pixels_by_hand(dtype):
-    points = tf.constant([-0.25, 0.0, 0.5, 1.0, 1.5, np.nan], dtype)
-    with tf.GradientTape() as tape:
-        tape.watch(points)
+    skip_without(dtype)
+    points = ops.convert_to_tensor([-0.25, 0.0, 0.5, 1.0, 1.5, np.nan], dtype)
+    weights = ops.convert_to_tensor([1, 2, 3, 4, 5], dtype)
+
+    def weighted(points):
         clipped = geometry.clip_pixels(points, (0.0, 1.0))
-        loss = tf.reduce_sum(clipped[:5] * tf.constant([1, 2, 3, 4, 5], dtype))
+        return ops.sum(clipped[:5] * weights), clipped
+
+    (_, clipped), gradient = backends.value_and_gradient(weighted, points)
     assert clipped.dtype == points.dtype
-    assert clipped[:5].numpy().tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+    clipped, gradient = (ops.cast(x, "float32") for x in (clipped, gradient))
+    assert np.asarray(clipped)[:5].tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
     # At the very edge it is still inside.
-    assert tape.gradient(loss, points).numpy().tolist() == [0, 2, 3, 4, 0, 0]
+    assert np.asarray(gradient).tolist() == [0, 2, 3, 4, 0, 0]
 
 
 def test_l2_random_starts_have_a_direction_that_their_length_does_not_tell():
     """In the plane each axis has half of the squared length, near and far."""
     keys = random_numbers.keys_of_examples(3, np.arange(4000), 0)
     like = np.zeros((4000, 2), "float32")
-    start = np.asarray(geometry.get_norm("l2").random_start(keys, like, 1.0))
+    start = np.asarray(geometry.get_norm("l2").noise(keys, like, 1.0))
     lengths = length(start, "l2")
     for ring in (lengths < 0.5, lengths >= 0.5):
         shares = (start[ring] / lengths[ring, None]) ** 2

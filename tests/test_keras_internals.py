@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_free_adv import keras_internals, random_numbers
-from keras_free_adv.training.keyed_augmentation import (
+from keras_free_adv import PGDAdversarialModel, keras_internals
+from keras_free_adv.backends.final_operation import AFFINE, SIGMOID, SOFTMAX
+from keras_free_adv.data import keys
+from keras_free_adv.data.keyed_augmentation import (
     RANDOM_LAYERS,
     KeyedAugmentation,
 )
@@ -19,20 +21,50 @@ def compiled():
     return model
 
 
-def test_a_callback_finds_the_callbacks_of_its_fit():
+@pytest.mark.parametrize("wrapped", [False, True], ids=["list", "CallbackList"])
+@pytest.mark.parametrize("adversarial", [False, True], ids=["plain", "adversarial"])
+def test_a_callback_finds_the_callbacks_of_its_fit(adversarial, wrapped):
     found = {}
 
-    class RecordedGradients(keras.callbacks.Callback):
+    class Finder(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             found["begin"] = keras_internals.callbacks_of_this_fit()
 
         def on_epoch_end(self, epoch, logs=None):
             found["end"] = keras_internals.callbacks_of_this_fit()
 
-    looks, other = RecordedGradients(), keras.callbacks.TerminateOnNaN()
-    compiled().fit(*small_images(8), callbacks=[other, looks], verbose=0)
-    assert found["begin"][:2] == found["end"][:2] == [other, looks]
+    model = PGDAdversarialModel(small_network(), 0.1, steps=1)
+    model = model if adversarial else model.model
+    model.compile("sgd", from_logits())
+    callbacks = [keras.callbacks.TerminateOnNaN(), Finder()]
+    passed = callbacks
+    if wrapped:
+        passed = keras.callbacks.CallbackList(callbacks, add_history=True, model=model)
+    model.fit(*small_images(8), callbacks=passed, verbose=0)
+    for those in found.values():
+        assert [one for one in those if one in callbacks] == callbacks
+        assert model.history in those
+    assert len(found) == 2
     assert keras_internals.callbacks_of_this_fit() == []
+
+
+def test_keras_gives_a_callback_no_reference_to_its_list():
+    """If this fails, `callbacks_of_this_fit` need no longer walk the stack."""
+    held = []
+
+    class Recorder(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            for holder in (self, self.model, self.model.history):
+                held.extend(vars(holder).values())
+            held.extend(self.params.values())
+
+    recorder = Recorder()
+    compiled().fit(*small_images(8), callbacks=[recorder], verbose=0)
+    assert recorder.model in held
+    for value in held:
+        assert not isinstance(value, keras.callbacks.CallbackList)
+        if isinstance(value, (list, tuple, dict)):
+            assert not any(item is recorder for item in value)
 
 
 def test_fit_begins_at_the_epoch_it_is_told_in_on_train_begin():
@@ -173,10 +205,10 @@ def test_a_model_is_built_from_uneven_shares():
 def test_deterministic_ops_are_seen():
     program = """if True:
         import tensorflow as tf
-        from keras_free_adv import keras_internals
-        assert keras_internals.deterministic_ops() is False
+        from keras_free_adv import backends
+        assert backends.deterministic() is False
         tf.config.experimental.enable_op_determinism()
-        assert keras_internals.deterministic_ops() is True
+        assert backends.deterministic() is True
         """
     said_by(program)
 
@@ -209,7 +241,7 @@ def test_all_that_a_random_layer_draws_comes_from_its_generator(layer):
     augmentation.shape_of((8, 8, 3))
     in_graph = tf.function(augmentation)
     first, other, again, eager = (
-        np.asarray(call(tf.constant(images), random_numbers.key(number)))
+        np.asarray(call(tf.constant(images), keys.key(number)))
         for call, number in (
             (in_graph, 1),
             (in_graph, 2),
@@ -293,3 +325,116 @@ def test_the_calls_in_a_graph_are_those_of_this_model():
         pass
 
     assert keras_internals.calls_in_graph(Own()) == []
+
+
+def ending(last):
+    """A functional model that ends so, behind an affine layer."""
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, last(keras.layers.Dense(3)(inputs)))
+
+
+class SoftmaxInItsCall(keras.Model):
+    """Ends with a function that is no layer's, and no operation of a graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.affine = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return keras.ops.softmax(self.affine(inputs))
+
+
+class LayersInItsCall(SoftmaxInItsCall):
+    """Ends with a layer, of which there is no graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = keras.layers.Softmax()
+
+    def call(self, inputs):
+        return self.last(self.affine(inputs))
+
+
+def nested():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Softmax()])
+
+
+FINAL_OPERATIONS = {
+    "a layer's softmax": (
+        lambda: ending(keras.layers.Dense(2, activation="softmax")),
+        SOFTMAX,
+    ),
+    "a layer's sigmoid": (
+        lambda: ending(keras.layers.Dense(2, activation="sigmoid")),
+        SIGMOID,
+    ),
+    "a Softmax layer": (lambda: ending(keras.layers.Softmax()), SOFTMAX),
+    "an Activation layer": (
+        lambda: ending(keras.layers.Activation("sigmoid")),
+        SIGMOID,
+    ),
+    "an operation": (lambda: ending(keras.ops.softmax), SOFTMAX),
+    "in a nested model": (lambda: ending(nested()), SOFTMAX),
+    "a layer of a subclass": (LayersInItsCall, SOFTMAX),
+    "no activation": (lambda: ending(lambda x: x), AFFINE),
+    "another activation": (lambda: ending(keras.layers.Activation("tanh")), None),
+    "over another axis": (lambda: ending(keras.layers.Softmax(axis=0)), None),
+    "a softmax that is not the last": (
+        lambda: ending(lambda x: keras.layers.Rescaling(2.0)(keras.ops.softmax(x))),
+        None,
+    ),
+    "a function in the call of a subclass": (SoftmaxInItsCall, None),
+}
+ACTIVATIONS = {SOFTMAX: keras.ops.softmax, SIGMOID: keras.ops.sigmoid}
+
+
+@pytest.mark.parametrize("kind", FINAL_OPERATIONS)
+def test_the_final_operation_and_its_input_are_seen(kind):
+    make, operation = FINAL_OPERATIONS[kind]
+    model, x = make(), np.ones((5, 4), "float32")
+    expected = keras.ops.convert_to_numpy(model(x))
+
+    def attributes():
+        return [
+            {name: vars(layer).get(name) for name in ("activation", "call")}
+            for layer in model._flatten_layers()
+        ]
+
+    before = attributes()
+    found = keras_internals.outputs_of_final_activation(model, lambda: model(x))
+    assert attributes() == before
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(found.values), expected)
+    assert found.operation == operation
+    if operation in ACTIVATIONS:
+        again = keras.ops.convert_to_numpy(ACTIVATIONS[operation](found.before))
+        np.testing.assert_allclose(again, expected, rtol=1e-6)
+    else:
+        assert found.before is None
+
+
+def test_the_input_of_a_final_softmax_by_hand():
+    """Where the probabilities themselves are 1 and 0 in float32."""
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(2, activation="softmax")]
+    )
+    model.set_weights([np.float32([[100, 0], [0, 100]]), np.float32([0, 1])])
+    x = np.float32([[3.0, 1.0]])
+    found = keras_internals.outputs_of_final_activation(model, lambda: model(x))
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(found.values), [[1.0, 0.0]]
+    )
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(found.before), [[300.0, 101.0]]
+    )
+
+
+def test_what_was_replaced_to_see_the_final_operation_is_put_back_after_an_error():
+    model = ending(keras.layers.Dense(2, activation="softmax"))
+
+    def fails():
+        raise RuntimeError("of the user")
+
+    with pytest.raises(RuntimeError, match="of the user"):
+        keras_internals.outputs_of_final_activation(model, fails)
+    assert model.layers[-1].activation is keras.activations.softmax
+    assert "call" not in vars(model.layers[-1])

@@ -414,7 +414,7 @@ def test_the_scale_of_one_input_of_several():
     scaled = layers.Flatten()(layers.Rescaling(1 / 255)(image))
     outputs = layers.Dense(3)(layers.Concatenate()([scaled, size]))
     model = keras.Model({"image": image, "size": size}, outputs)
-    wrapper = FreeAdversarialModel(model, 8, perturb="image")
+    wrapper = FreeAdversarialModel(model, 8, perturbed_input="image")
     assert wrapper.value_range == BYTES
 
 

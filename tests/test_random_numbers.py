@@ -1,28 +1,51 @@
+"""Threefry-2x32 with 20 rounds, against Python's integers and the published words."""
+
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 from keras_free_adv import random_numbers
 
-WORD = 2**64
-GOLDEN = 0x9E3779B97F4A7C15
+WORDS = st.integers(0, 2**32 - 1)
+DRAW, FOLD = 0, 1  # the second word of a counter
 
 
-def mix(bits):
-    """The finalizer of SplitMix64, in Python's integers."""
-    bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) % WORD
-    bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) % WORD
-    return bits ^ (bits >> 31)
+def threefry(key, counter):
+    """Threefry-2x32-20 of Salmon et al. (2011), in Python's integers."""
+    words = (*key, key[0] ^ key[1] ^ 0x1BD11BDA)
+    x = [(counter[0] + words[0]) % 2**32, (counter[1] + words[1]) % 2**32]
+    rotations = (13, 15, 26, 6, 17, 29, 16, 24)
+    for number in range(20):
+        x[0] = (x[0] + x[1]) % 2**32
+        by = rotations[number % 8]
+        x[1] = ((x[1] << by) | (x[1] >> (32 - by))) % 2**32 ^ x[0]
+        if number % 4 == 3:
+            injected = number // 4 + 1
+            x[0] = (x[0] + words[injected % 3]) % 2**32
+            x[1] = (x[1] + words[(injected + 1) % 3] + injected) % 2**32
+    return tuple(x)
 
 
-def split_mix(state, number):
-    """Output `number` (from 1) of the generator that begins at `state`."""
-    return mix((state + number * GOLDEN) % WORD)
+def key_of_seed(seed):
+    return (seed % 2**32, (seed >> 32) % 2**32)
+
+
+def folded(key, number):
+    return threefry(key, (number % 2**32, FOLD))
 
 
 def key_of_example(seed, example, restart):
-    return split_mix(split_mix(mix(seed % WORD), example + 1), restart + 1)
+    return folded(folded(key_of_seed(seed), example), restart)
+
+
+def drawn(key, count):
+    """Pairs of words, one for each counter, `[count, 2]`."""
+    pairs = [threefry(key, (number, DRAW)) for number in range(count)]
+    return np.array(pairs, "int64")
 
 
 def keys(seed, ids, restarts=0):
@@ -30,76 +53,108 @@ def keys(seed, ids, restarts=0):
 
 
 def uniform(seed, ids, restarts=0, count=5):
-    drawn = random_numbers.uniform(
+    made = random_numbers.uniform(
         keys(seed, ids, restarts), (len(ids), count), "float32"
     )
-    return np.asarray(drawn)
+    return np.asarray(made)
 
 
 def unsigned(tensor):
-    return [int(number) % WORD for number in np.asarray(tensor).ravel()]
+    """Words `[..., 2]` as pairs of Python's integers."""
+    words = np.asarray(tensor).astype("int64") % 2**32
+    return [tuple(pair) for pair in words.reshape(-1, 2).tolist()]
 
 
-def test_split_mix_of_this_test_is_the_published_one():
-    """The first outputs from the state 1234567, as the reference program prints."""
-    assert [split_mix(1234567, number) for number in (1, 2, 3)] == [
-        6457827717110365317,
-        3203168211198807973,
-        9817491932198370423,
-    ]
+def words_of(numbers):
+    """Unsigned numbers of 32 bits as the words of a tensor."""
+    return ops.convert_to_tensor(np.array(numbers, "uint32").astype("int32"))
+
+
+# The known answers of Random123, the library of the paper's authors.
+KNOWN = [
+    ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+    ((0xFFFFFFFF,) * 2, (0xFFFFFFFF,) * 2, (0x1CB996FC, 0xBB002BE7)),
+    ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
+def test_known_answers(counter, key, expected):
+    assert threefry(key, counter) == expected
+    made = random_numbers.threefry2x32(
+        words_of(key), (words_of(counter[0]), words_of(counter[1]))
+    )
+    assert unsigned(ops.stack(made, -1)) == [expected]
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs=st.lists(st.tuples(WORDS, WORDS, WORDS, WORDS), min_size=1, max_size=4))
+def test_any_words_are_encrypted_as_by_pythons_integers(pairs):
+    words = words_of(pairs)
+    made = random_numbers.threefry2x32(words[:, :2], (words[:, 2], words[:, 3]))
+    expected = [threefry(pair[:2], pair[2:]) for pair in pairs]
+    assert unsigned(ops.stack(made, -1)) == expected
 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    seed=st.integers(-(2**63), 2**63 - 1),
+    seed=st.integers(-(2**63), 2**64 - 1),
     ids=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=4),
     restart=st.integers(0, 10_000),
-    number=st.integers(0, 10_000),
+    number=st.integers(-(2**31), 2**31 - 1),
 )
-def test_keys_are_those_of_split_mix(seed, ids, restart, number):
+def test_keys_are_words_of_the_seed_with_example_and_restart_folded_in(
+    seed, ids, restart, number
+):
     expected = [key_of_example(seed, example, restart) for example in ids]
     made = keys(seed, ids, restart)
-    assert made.shape == (len(ids), 1)
+    assert tuple(made.shape) == (len(ids), 2)
     assert unsigned(made) == expected
-    folded = random_numbers.fold(made, number)
-    assert unsigned(folded) == [split_mix(key, number + 1) for key in expected]
+    again = random_numbers.fold(made, number)
+    assert unsigned(again) == [folded(key, number) for key in expected]
+    one = random_numbers.key(seed, restart, number)
+    assert tuple(one.shape) == (2,)
+    assert unsigned(one) == [folded(folded(key_of_seed(seed), restart), number)]
+
+
+def test_all_64_bits_of_a_seed_count():
+    made = [unsigned(random_numbers.key(seed))[0] for seed in (1, 1 + 2**32, -1)]
+    assert made == [(1, 0), (1, 1), (2**32 - 1, 2**32 - 1)]
+    of = words_of([key_of_seed(1 << bit) for bit in range(64)])
+    draws = np.asarray(random_numbers.uniform(of, (64, 5), "float32"))
+    assert len(np.unique(draws)) == draws.size
 
 
 def test_each_example_may_have_a_restart_and_a_fold_of_its_own():
     made = keys(7, [4, 4, 9], [0, 2, 1])
     expected = [key_of_example(7, *pair) for pair in ((4, 0), (4, 2), (9, 1))]
     assert unsigned(made) == expected
-    folded = random_numbers.fold(made, np.array([[5], [0], [3]]))
-    assert unsigned(folded) == [
-        split_mix(key, number + 1)
-        for key, number in zip(expected, (5, 0, 3), strict=True)
+    again = random_numbers.fold(made, np.array([5, 0, 3]))
+    assert unsigned(again) == [
+        folded(key, number) for key, number in zip(expected, (5, 0, 3), strict=True)
     ]
 
 
-def test_uniform_numbers_are_the_upper_24_bits():
-    drawn = random_numbers.uniform(keys(3, [0, 11]), (2, 2, 3), "float32")
+@pytest.mark.parametrize("shape", [(2, 2, 3), (2, 7), (2, 1)])
+def test_uniform_numbers_are_the_upper_24_bits(shape):
+    """The first words of all counters, then the second ones."""
+    count = math.prod(shape[1:])
+    made = random_numbers.uniform(keys(3, [0, 11]), shape, "float32")
     expected = [
-        [split_mix(key_of_example(3, example, 0), n) >> 40 for n in range(1, 7)]
+        drawn(key_of_example(3, example, 0), -(-count // 2)).T.ravel()[:count] >> 8
         for example in (0, 11)
     ]
     np.testing.assert_array_equal(
-        drawn, np.reshape(expected, (2, 2, 3)) / 2.0**24
+        made, np.reshape(expected, shape) / 2.0**24
     )  # exactly: a float32 holds 24 bits
 
 
 def test_normal_numbers_are_those_of_box_and_muller():
-    drawn = random_numbers.normal(keys(3, [0, 11]), (2, 2, 3), "float32")
-    bits = np.array(
-        [
-            [split_mix(key_of_example(3, example, 0), n) for n in range(1, 7)]
-            for example in (0, 11)
-        ],
-        dtype=object,
-    )
-    upper = (bits >> 40).astype(float) / 2.0**24
-    lower = ((bits % 2**32) >> 8).astype(float) / 2.0**24
-    expected = np.sqrt(-2 * np.log(1 - upper)) * np.cos(2 * np.pi * lower)
-    np.testing.assert_allclose(drawn, expected.reshape(2, 2, 3), rtol=1e-4, atol=1e-5)
+    made = random_numbers.normal(keys(3, [0, 11]), (2, 2, 3), "float32")
+    words = np.array([drawn(key_of_example(3, example, 0), 6) for example in (0, 11)])
+    radius, angle = np.moveaxis((words >> 8) / 2.0**24, -1, 0)
+    expected = np.sqrt(-2 * np.log(1 - radius)) * np.cos(2 * np.pi * angle)
+    np.testing.assert_allclose(made, expected.reshape(2, 2, 3), rtol=1e-4, atol=1e-5)
 
 
 def test_numbers_follow_from_seed_example_and_restart_whatever_the_batch():
@@ -107,24 +162,29 @@ def test_numbers_follow_from_seed_example_and_restart_whatever_the_batch():
     whole = uniform(1, ids)
     np.testing.assert_array_equal(uniform(1, ids[::-1]), whole[::-1])
     np.testing.assert_array_equal(uniform(1, [7]), whole[[7]])
-    np.testing.assert_array_equal(uniform(1, [7], count=2), whole[[7], :2])
     np.testing.assert_array_equal(
         uniform(1, [7, 8], [3, 0]), [uniform(1, [7], 3)[0], whole[8]]
     )
 
 
 def test_neighbours_share_no_number():
-    """Of 2^64 words none comes twice among 40 x 5 x 5 x 20 neighbours.
-
-    A generator that only shifted its counter would give one example the numbers of
-    the next.
+    """A generator that only shifted its counter would give one example the numbers
+    of the next. Of 2^64 pairs of words none comes twice among 40 x 5 x 5 x 20.
     """
-    words = [
-        np.asarray(random_numbers._bits(keys(seed, range(40), restart), (40, 20)))
-        for seed in range(-2, 3)
-        for restart in range(5)
-    ]
-    assert len(np.unique(words)) == np.size(words)
+    restarts = np.repeat(np.arange(5), 40)
+    of = [keys(seed, np.tile(np.arange(40), 5), restarts) for seed in range(-2, 3)]
+    words = random_numbers._words(ops.concatenate(of), 20)
+    pairs = np.asarray(ops.stack(words, -1)).reshape(-1, 2)
+    assert len(np.unique(pairs, axis=0)) == len(pairs) == 40 * 5 * 5 * 20
+
+
+def test_a_folded_key_shares_no_number_with_what_the_key_draws():
+    made = keys(5, range(40))
+    words = random_numbers._words(made, 20)
+    pairs = [np.asarray(ops.stack(words, -1)).reshape(-1, 2)]
+    pairs += [np.asarray(random_numbers.fold(made, number)) for number in range(20)]
+    pairs = np.concatenate(pairs)
+    assert len(np.unique(pairs, axis=0)) == len(pairs) == 40 * 40
 
 
 @pytest.mark.parametrize("across", ["numbers", "examples", "restarts", "seeds"])
@@ -138,7 +198,7 @@ def test_moments_of_uniform_and_normal_numbers(across):
     elif across == "restarts":
         of, shape = keys(5, np.zeros(count), np.arange(count)), (count, 1)
     else:
-        of = np.concatenate([keys(seed, [0]) for seed in range(count)])
+        of = words_of([key_of_seed(seed) for seed in range(count)])
         of, shape = random_numbers.fold(of, 0), (count, 1)
     flat = np.asarray(random_numbers.uniform(of, shape, "float32"), "float64").ravel()
     bell = np.asarray(random_numbers.normal(of, shape, "float32"), "float64").ravel()
@@ -150,19 +210,21 @@ def test_moments_of_uniform_and_normal_numbers(across):
     assert abs(bell.mean()) < error
     assert abs(bell.var() - 1) < error * np.sqrt(2)
     assert abs((bell**4).mean() - 3) < error * np.sqrt(96)
-    for drawn in (flat, bell):
-        assert abs(np.corrcoef(drawn[1:], drawn[:-1])[0, 1]) < error
+    for numbers in (flat, bell):
+        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < error
 
 
-def test_keys_of_two_numbers_draw_for_a_whole_batch():
-    one = random_numbers.key(1, random_numbers.SHUFFLE)
-    assert one.shape == (2,)
-    drawn = np.asarray(random_numbers.uniform(one, (3, 4), "float32"))
-    np.testing.assert_array_equal(random_numbers.uniform(one, (3, 4), "float32"), drawn)
-    assert len(np.unique(drawn)) == 12
-    for other in ((2, random_numbers.SHUFFLE), (1, random_numbers.AUGMENT)):
+def test_one_key_draws_for_a_whole_batch():
+    one = random_numbers.key(1, 2)
+    made = np.asarray(random_numbers.uniform(one, (3, 5), "float32"))
+    words = drawn(folded(key_of_seed(1), 2), 8).T.ravel()[:15]
+    np.testing.assert_array_equal(made, (words >> 8).reshape(3, 5) / 2.0**24)
+    for other in ((2, 2), (1, 3)):
         different = random_numbers.uniform(
-            random_numbers.key(*other), (3, 4), "float32"
+            random_numbers.key(*other), (3, 5), "float32"
         )
-        assert not np.isin(drawn, different).any()
-    assert random_numbers.normal(one, (3, 4), "float32").shape == (3, 4)
+        assert not np.isin(made, different).any()
+    bell = random_numbers.normal(one, (3, 4), "float32")
+    pairs = (drawn(folded(key_of_seed(1), 2), 12) >> 8) / 2.0**24
+    expected = np.sqrt(-2 * np.log(1 - pairs[:, 0])) * np.cos(2 * np.pi * pairs[:, 1])
+    np.testing.assert_allclose(bell, expected.reshape(3, 4), rtol=1e-4, atol=1e-5)

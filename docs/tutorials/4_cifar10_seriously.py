@@ -207,7 +207,7 @@ def program(folder, *more, seed=0):
         epochs=recipe.epochs,
         steps_per_epoch=recipe.steps_per_epoch,
         callbacks=[
-            RobustnessEvaluation(watched, pgd, every=5),
+            RobustnessEvaluation(watched, pgd, evaluation_freq=5),
             CollapseGuard(watched, drop=0.3),
             *more,
             BackupAndRestore(folder, save_freq=50),

@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_free_adv import geometry, losses, validation
+from keras_free_adv import losses, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.outcome import Outcome, choose
-from keras_free_adv.attacks.projected_ascent import ascend_inside
 from keras_free_adv.attacks.target import Target
 from keras_free_adv.predictions import AUTO, Predictions
 
@@ -169,8 +168,7 @@ class APGDAttack(Attack):
 
     def start(self, target: Target, images: Any, keys: Any, runs: Any) -> _State:
         """A random point of the ball, a step size of 2 epsilon."""
-        noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
-        start = target.keep_masked(ops.clip(images + noise, *target.value_range))
+        start = target.random_start(keys, images)
         nothing = target.each(-float("inf"))
         zeros = target.each(0, "int32")
         return _State(
@@ -285,19 +283,14 @@ class APGDAttack(Attack):
         x^(k+1) = P(x^(k) + a (z - x^(k)) + (1 - a) (x^(k) - x^(k-1)))
         """
         one_an_example = (-1,) + (1,) * (len(images.shape) - 1)
-        ball: dict[str, Any] = {
-            "epsilon": self.epsilon,
-            "norm": self.norm,
-            "value_range": target.value_range,
-        }
         here = state.iterate
         step_size = ops.reshape(state.step_size, one_an_example)
-        ahead = ascend_inside(here, images, gradient, step_size=step_size, **ball)
+        ahead = target.ball.climb(here, images, gradient, step_size)
         share = ops.cast(ops.where(step > 0, MOMENTUM, 1.0), "float32")
         share = ops.reshape(share, one_an_example)
         moved = here + share * (ahead - here) + (1.0 - share) * (here - state.previous)
         return state._replace(
-            iterate=geometry.keep_inside(moved, images, **ball), previous=here
+            iterate=target.ball.keep_inside(moved, images), previous=here
         )
 
     def _target_class(self, target: Target, images: Any, runs: Any) -> Any:

@@ -4,11 +4,9 @@ import random
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import geometry, pixel_scale, validation
+from keras_free_adv import backends, geometry, pixel_scale, validation
 from keras_free_adv.attacks.compiled_attack import CompiledAttack
 from keras_free_adv.attacks.outcome import Outcome, any_label, more_damaging
 from keras_free_adv.attacks.target import Target
@@ -53,6 +51,11 @@ class Attack(keras.layers.Layer):
         seed: whole number; draws follow from (seed, example, restart). None draws one.
         name: name of the attack in reports; None for the stem and the restarts.
         stem: what the field calls the attack.
+
+    Example:
+    >>> attack = PGDAttack(epsilon=0.1, steps=5)
+    >>> isinstance(attack, Attack), attack.restarts, attack.white_box
+    (True, 1, True)
     """
 
     stops_when_fooled = False
@@ -148,7 +151,7 @@ class Attack(keras.layers.Layer):
         Args:
             target: the model under attack.
             images: clean images `[B, ...]`, float32.
-            keys: one random key an example, `[B, 1]`, of this run.
+            keys: one random key for each example, `[B, 2]`, of this run.
             runs: the number of each example's run, `[B]`, int32.
 
         Returns:
@@ -230,7 +233,7 @@ class Attack(keras.layers.Layer):
         value_range = self.value_range_for(model)
         pixels = ops.clip(ops.cast(images, "float32"), *value_range)
         view = self.view_of(model, pixels, labels)
-        if not _is_symbolic(labels):
+        if not backends.is_symbolic(labels):
             view.check_labels(labels)
         ids = ops.arange(ops.shape(images)[0], dtype="int32")
         for caveat in self.caveats(view):
@@ -253,7 +256,7 @@ class Attack(keras.layers.Layer):
             images.shape, dtype=images.dtype if is_float else "float32"
         )
 
-    # Pieces that `evaluate_robustness` puts together in its own order.
+    # Pieces that a call and `evaluate_robustness` put together, each in its own order.
 
     def view_of(self, model: keras.Model, pixels: Any, labels: Any) -> Predictions:
         """What `model` predicts; decided once for a model and a shape of labels."""
@@ -262,7 +265,7 @@ class Attack(keras.layers.Layer):
             ("view", compiled_loss(model), tuple(labels.shape[1:])),
             lambda: predictions_of(
                 model,
-                pixels.numpy() if hasattr(pixels, "numpy") else pixels,
+                pixels,
                 labels,
                 from_logits=self.from_logits,
                 predicts=self.predicts,
@@ -289,17 +292,17 @@ class Attack(keras.layers.Layer):
         without_gradient: str = "refuse",
     ) -> CompiledAttack:
         """The graphs of this attack on `model`; made once."""
+
+        def compile_it() -> CompiledAttack:
+            self.check_labels(labels, view)
+            return CompiledAttack(self, model, view, without_gradient)
+
         key = (view, tuple(images.shape[1:]), tuple(labels.shape[1:]), labels.dtype)
         return self.graphs.get(
             model,
             (*key, without_gradient),
-            lambda: self._compile(model, view, images, labels, without_gradient),
+            compile_it,
         )
-
-    def _compile(self, *arguments: Any) -> CompiledAttack:
-        _, view, _, labels, _ = arguments
-        self.check_labels(labels, view)
-        return CompiledAttack(self, *arguments)
 
     def _check_call(self, images: Any, labels: Any, model: Any) -> None:
         if labels is None:
@@ -318,12 +321,12 @@ class Attack(keras.layers.Layer):
                 "Argument `model` must be a keras.Model. Received: "
                 f"{type(model).__name__}."
             )
-        if _is_symbolic(images) or _is_symbolic(labels):
+        if backends.is_symbolic(images) or backends.is_symbolic(labels):
             return
         array = validation.image_array("images", images)
         self.check_images(array.shape, model)
         validation.pixels_in_range("images", array, self.value_range_for(model))
-        count = np.asarray(labels).shape[:1]
+        count = validation.as_array(labels).shape[:1]
         if count != (len(array),):
             raise ValueError(
                 "Arguments `images` and `labels` must hold the same number of "
@@ -336,7 +339,3 @@ def _restarted(stem: str, restarts: int) -> str:
     if restarts == 1:
         return ""
     return f"x{restarts}" if stem[-1].isdigit() else f"_x{restarts}"
-
-
-def _is_symbolic(tensor: Any) -> bool:
-    return tf.is_tensor(tensor) and not hasattr(tensor, "numpy")

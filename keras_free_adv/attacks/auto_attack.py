@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
+import numpy as np
 from keras import ops
 
-from keras_free_adv import image_axes, validation
+from keras_free_adv import backends, image_axes, validation
 from keras_free_adv.attacks.apgd_attack import APGDAttack
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.fab_attack import FABAttack
-from keras_free_adv.attacks.outcome import Outcome, any_label
+from keras_free_adv.attacks.outcome import Outcome, any_label, choose
 from keras_free_adv.attacks.square_attack import SquareAttack
 from keras_free_adv.predictions import AUTO, Predictions
 
@@ -140,19 +140,21 @@ class AutoAttack(Attack):
         compiled = self._parts[0].compiled(model, view, images, labels)
         best, _ = compiled.clean(images, labels)
         for part in self._parts:
-            standing = tf.where(ops.logical_not(any_label(best.fooled)))[:, 0]
-            if tf.executing_eagerly() and not len(standing):
+            fooled = any_label(best.fooled)
+            if backends.is_symbolic(fooled):  # values decide nothing in a graph
+                found = part.attacked(model, view, images, labels, ids)
+                best = Outcome(
+                    *(choose(fooled, *pair) for pair in zip(best, found, strict=True))
+                )
+                continue
+            standing = np.flatnonzero(~ops.convert_to_numpy(fooled))
+            if not len(standing):
                 break
-            found = part.attacked(
-                model,
-                view,
-                *(tf.gather(rows, standing) for rows in (images, labels, ids)),
-            )
+            rows = (ops.take(each, standing, axis=0) for each in (images, labels, ids))
+            found = part.attacked(model, view, *rows)
             best = Outcome(
                 *(
-                    tf.tensor_scatter_nd_update(
-                        ops.convert_to_tensor(old), standing[:, None], new
-                    )
+                    ops.scatter_update(old, standing[:, None], new)
                     for old, new in zip(best, found, strict=True)
                 )
             )

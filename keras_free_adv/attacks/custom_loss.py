@@ -48,7 +48,7 @@ def check_shapes_belong(loss: keras.losses.Loss, labels: Any, units: int) -> Non
     dtype = keras.backend.standardize_dtype(labels.dtype)
     try:
         one, other = (
-            np.asarray(loss.call(ops.cast(tried, dtype), outputs))
+            ops.convert_to_numpy(loss.call(ops.cast(tried, dtype), outputs))
             for tried in (given, repeated)
         )
     except Exception:  # whatever a loss raises that cannot be asked so

@@ -1,5 +1,6 @@
 """FAB: the fast adaptive boundary attack, which looks for the nearest boundary."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import keras
@@ -132,10 +133,8 @@ class FABAttack(Attack):
     def start(self, target: Target, images: Any, keys: Any, runs: Any) -> _State:
         """The image, or in a later restart a random point near it."""
         targets = self._targets_among(target.view.alternatives + 1)
-        noise = geometry.get_norm(self.norm).random_start(
-            keys, images, self.epsilon / 2.0
-        )
-        moved = target.keep_masked(ops.clip(images + noise, *target.value_range))
+        near = dataclasses.replace(target.ball, epsilon=self.epsilon / 2.0)
+        moved = target.keep_masked(near.random_start(keys, images))
         return _State(
             iterate=choose(ops.greater_equal(runs, targets), moved, images),
             target_class=(
@@ -156,9 +155,7 @@ class FABAttack(Attack):
         moved = self._move(target, images, state.iterate, weights, ahead)
 
         errs = target.errs(target.logits(moved))
-        distance = ops.reshape(
-            geometry.get_norm(self.norm).length(moved - images), (-1,)
-        )
+        distance = ops.reshape(target.ball.length(moved - images), (-1,))
         fooled = any_label(errs)
         nearer = ops.logical_and(fooled, distance < state.distance)
         state = state._replace(
@@ -226,17 +223,16 @@ class FABAttack(Attack):
         ahead_of_image = ahead + ops.sum(weights * (images - iterate), axis=axes)
         settings: dict[str, Any] = {
             "norm": self.norm,
-            "value_range": target.value_range,
+            "value_range": target.ball.value_range,
         }
         here = project_on_hyperplane(iterate, weights, ahead, **settings)
         there = project_on_hyperplane(images, weights, ahead_of_image, **settings)
-        length = geometry.get_norm(self.norm).length
-        far, near = length(here), length(there)
+        far, near = target.ball.length(here), target.ball.length(there)
         bias = ops.minimum(far / ops.maximum(far + near, 1e-12), LARGEST_BIAS)
         moved = (1.0 - bias) * (iterate + OVERSHOOT * here) + bias * (
             images + OVERSHOOT * there
         )
-        return ops.clip(moved, *target.value_range)
+        return ops.clip(moved, *target.ball.value_range)
 
     def _targets_among(self, classes: int) -> int:
         return 1 if self.targets is None else min(self.targets, classes - 1)

@@ -1,4 +1,7 @@
-"""What half precision asks of an attack: which dtypes compute, and a gradient scale."""
+"""What half precision asks of an attack: which dtypes compute, and a gradient scale.
+
+Training scales its loss by the optimizer (`scale_loss`, in `backends`).
+"""
 
 from collections.abc import Iterator
 from typing import Any

@@ -47,7 +47,7 @@ def project_on_hyperplane(
     >>> x, w = np.float32([[0.5, 0.75]]), np.float32([[1.0, 1.0]])
     >>> d = project_on_hyperplane(x, w, np.float32([-0.625]), norm="linf",
     ...                           value_range=(0, 1))
-    >>> d.numpy().tolist()
+    >>> np.asarray(d).tolist()
     [[0.375, 0.25]]
     """
     low, high = value_range

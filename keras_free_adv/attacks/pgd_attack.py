@@ -5,11 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_free_adv import geometry, losses, validation
+from keras_free_adv import losses, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.custom_loss import check_shapes_belong, loss_of_each
 from keras_free_adv.attacks.outcome import Outcome, choose
-from keras_free_adv.attacks.projected_ascent import ascend_inside
 from keras_free_adv.attacks.target import Target
 from keras_free_adv.predictions import AUTO, Predictions
 
@@ -161,8 +160,7 @@ class PGDAttack(Attack):
         del runs
         if not self.random_start:
             return images
-        noise = geometry.get_norm(self.norm).random_start(keys, images, self.epsilon)
-        return target.keep_masked(ops.clip(images + noise, *target.value_range))
+        return target.random_start(keys, images)
 
     def step(
         self, target: Target, images: Any, state: Any, step: Any
@@ -172,7 +170,7 @@ class PGDAttack(Attack):
 
         def loss_at(iterate: Any) -> tuple[Any, Any]:
             outputs = target.outputs(iterate)
-            fooled, loss = self.judge(target, outputs, target.view(outputs))
+            fooled, loss = self.judge(target, outputs.values, target.view(outputs))
             return loss, fooled
 
         (loss, fooled), gradient = target.gradient(loss_at, iterate)
@@ -180,15 +178,8 @@ class PGDAttack(Attack):
             last = ops.equal(step, self.steps)
             fooled = choose(last, fooled, ops.zeros_like(fooled))
             loss = ops.where(last, loss, -float("inf"))
-        return ascend_inside(
-            iterate,
-            images,
-            gradient,
-            step_size=self.step_size,
-            epsilon=self.epsilon,
-            norm=self.norm,
-            value_range=target.value_range,
-        ), Outcome(iterate, fooled, loss)
+        moved = target.ball.climb(iterate, images, gradient, self.step_size)
+        return moved, Outcome(iterate, fooled, loss)
 
     def check_labels(self, labels: Any, view: Predictions) -> None:
         """Raises if a loss of the user's does not fit labels of this shape."""

@@ -1,16 +1,16 @@
 """Runs: the loop under every attack.
 
 A run is one attempt of an attack at an example: one restart, or one target class of
-one. Each of B slots holds an example in the middle of its run, and a step takes all
-slots on by one. ActiveRuns need not be at the same step: what ends is replaced, so that
-batches stay full.
+one (`Attack.runs` counts them). Each row of a batch holds an example in the middle of
+its run, and a step advances all of them by one. They need not be at the same step: a
+run that ends is replaced by another one, so that batches stay full.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import tensorflow as tf
-from keras import ops
+from keras import ops, tree
 
+from keras_free_adv import backends
 from keras_free_adv.attacks.outcome import (
     Outcome,
     all_labels,
@@ -20,8 +20,21 @@ from keras_free_adv.attacks.outcome import (
 )
 from keras_free_adv.attacks.target import Target
 
-if TYPE_CHECKING:
-    from keras_free_adv.attacks.attack import Attack
+
+class Steps(Protocol):
+    """What a loop needs of an attack; see `keras_free_adv.attacks.attack.Attack`."""
+
+    @property
+    def steps_of_a_run(self) -> int:
+        """How many steps a run makes if nothing ends it before."""
+
+    def start(self, target: Target, images: Any, keys: Any, runs: Any) -> Any:
+        """Where a run begins."""
+
+    def step(
+        self, target: Target, images: Any, state: Any, step: Any
+    ) -> tuple[Any, Outcome]:
+        """The new state, and the outcome at the point the step looked at."""
 
 
 class ActiveRuns(NamedTuple):
@@ -39,14 +52,14 @@ class ActiveRuns(NamedTuple):
 
 
 def begin_runs(
-    attack: "Attack",
+    attack: Steps,
     target: Target,
     images: Any,
     keys: Any,
     runs: Any,
     labels: int | None = None,
 ) -> ActiveRuns:
-    """ActiveRuns at the beginning of run number `runs` `[B]` with the keys `[B, 1]`.
+    """Examples at the beginning of run number `runs` `[B]` with the keys `[B, 2]`.
 
     `labels` says how many, of a model that predicts several at once.
     """
@@ -54,19 +67,19 @@ def begin_runs(
     return ActiveRuns(ops.zeros_like(runs), state, nothing_yet(images, labels))
 
 
-def ended(attack: "Attack", slots: ActiveRuns, until_fooled: bool) -> Any:
+def ended(attack: Steps, active: ActiveRuns, until_fooled: bool) -> Any:
     """Whether each run is at its end, `[B]`."""
-    out_of_steps = ops.greater_equal(slots.step, attack.steps_of_a_run)
+    out_of_steps = ops.greater_equal(active.step, attack.steps_of_a_run)
     if not until_fooled:
         return out_of_steps
-    return ops.logical_or(out_of_steps, all_labels(slots.best.fooled))
+    return ops.logical_or(out_of_steps, all_labels(active.best.fooled))
 
 
 def advance(
-    attack: "Attack",
+    attack: Steps,
     target: Target,
     images: Any,
-    slots: ActiveRuns,
+    active: ActiveRuns,
     *,
     stop_after: Any,
     until_fooled: bool,
@@ -79,7 +92,7 @@ def advance(
         attack: the attack.
         target: the model under attack.
         images: clean images, `[B, ...]`.
-        slots: where the runs are.
+        active: where the runs are.
         stop_after: how many runs must have ended.
         until_fooled: whether a run ends when its example is fooled.
 
@@ -87,21 +100,21 @@ def advance(
         Where the runs are now, and the number of steps made in the loop.
     """
 
-    def go_on(slots: ActiveRuns, steps: Any) -> Any:
+    def go_on(active: ActiveRuns, steps: Any) -> Any:
         del steps
-        over = ended(attack, slots, until_fooled)
+        over = ended(attack, active, until_fooled)
         return ops.sum(ops.cast(over, "int32")) < stop_after
 
-    def one_step(slots: ActiveRuns, steps: Any) -> tuple[ActiveRuns, Any]:
+    def one_step(active: ActiveRuns, steps: Any) -> tuple[ActiveRuns, Any]:
         # A run that ended waits for the others, and repeats its last step in vain.
-        step = ops.minimum(slots.step, attack.steps_of_a_run - 1)
-        state, seen = attack.step(target, images, slots.state, step)
+        step = ops.minimum(active.step, attack.steps_of_a_run - 1)
+        state, seen = attack.step(target, images, active.state, step)
         seen = seen._replace(images=target.keep_masked(seen.images))
-        moved = ActiveRuns(slots.step + 1, state, more_damaging(slots.best, seen))
-        over = ended(attack, slots, until_fooled)
-        kept = tf.nest.map_structure(
-            lambda old, new: choose(over, old, new), slots, moved
+        moved = ActiveRuns(active.step + 1, state, more_damaging(active.best, seen))
+        over = ended(attack, active, until_fooled)
+        kept = tree.map_structure(
+            lambda old, new: choose(over, old, new), active, moved
         )
         return kept, steps + 1
 
-    return tf.while_loop(go_on, one_step, (slots, 0))
+    return backends.while_loop(go_on, one_step, (active, ops.zeros((), "int32")))

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_free_adv import geometry, image_axes, random_numbers, validation
+from keras_free_adv import image_axes, random_numbers, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.outcome import Outcome, choose
 from keras_free_adv.attacks.squares import L2Squares, LInfSquares
@@ -177,20 +177,14 @@ class SquareAttack(Attack):
         )
         search = L2Squares if self.norm == "l2" else LInfSquares
         squares = search(clean, self.epsilon, self._sides(clean.shape))
-        keys = random_numbers.fold(state.keys, ops.expand_dims(step, -1))
+        keys = random_numbers.fold(state.keys, step)
         asked = choose(
             ops.equal(step, 0),
             squares.first(keys),
             squares.proposal(keys, best, step),
         )
         # Before the channels move back: so that rounding does not depend on the axes.
-        inside = geometry.keep_inside(
-            asked,
-            clean,
-            epsilon=self.epsilon,
-            norm=self.norm,
-            value_range=target.value_range,
-        )
+        inside = target.ball.keep_inside(asked, clean)
         return image_axes.from_last(inside, target.data_format, len(images.shape))
 
     def _sides(self, shape: tuple[int, ...]) -> np.ndarray:

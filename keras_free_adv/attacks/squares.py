@@ -76,7 +76,9 @@ class L2Squares:
         )
         signs = _signs(keys, (batch, START_TILES, START_TILES, channels))
         signs = ops.take(ops.take(signs, row_tiles, axis=1), column_tiles, axis=2)
-        return self._images + self._to_length(bumps[None, :, :, None] * signs)
+        return self._images + self._to_length(
+            ops.convert_to_tensor(bumps[None, :, :, None]) * signs
+        )
 
     def proposal(self, keys: Any, best: Any, query: Any) -> Any:
         """A new bump in one window, with the length that another one gives up.

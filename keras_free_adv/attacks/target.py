@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import tensorflow as tf
 from keras import ops
 
+from keras_free_adv import backends
+from keras_free_adv.backends.final_operation import ModelOutputs
+from keras_free_adv.geometry import Ball
 from keras_free_adv.predictions import Predictions
 
 
@@ -23,7 +25,7 @@ class Target:
         given_labels: the labels as the user gave them.
         gradient_scale: what to multiply a loss with before taking its gradient, so
             that small ones do not vanish in a float16 model.
-        value_range: lowest and highest pixel value, of this attack on this model.
+        ball: what the adversarial images may be.
         data_format: "channels_last" or "channels_first".
         without_gradient: "refuse" a model whose outputs do not depend on its images
             differentiably, or go on with a gradient of "zero".
@@ -31,12 +33,12 @@ class Target:
             masks as it is in the clean images.
     """
 
-    outputs: Callable[[Any], Any]
+    outputs: Callable[[Any], ModelOutputs]
     view: Predictions
     labels: Any
     given_labels: Any
     gradient_scale: float
-    value_range: tuple[float, float]
+    ball: Ball
     data_format: str
     without_gradient: str
     keep_masked: Callable[[Any], Any] = lambda points: points
@@ -49,6 +51,10 @@ class Target:
     def losses(self) -> ModuleType:
         """The losses that belong to what the model predicts."""
         return self.view.losses
+
+    def random_start(self, keys: Any, images: Any) -> Any:
+        """A random point of the ball around each clean image, `[B, ...]`."""
+        return self.keep_masked(self.ball.random_start(keys, images))
 
     def errs(self, logits: Any) -> Any:
         """Whether each example is misclassified, `[B]`; each of its labels, `[B, L]`.
@@ -96,7 +102,7 @@ class Target:
             loss, *rest = objective(images)
             return loss * self.gradient_scale, loss, *rest
 
-        (_, *values), gradient = input_gradient(scaled, images)
+        (_, *values), gradient = backends.value_and_gradient(scaled, images)
         return tuple(values), self._usable(gradient, images)
 
     def for_each_class(
@@ -115,22 +121,22 @@ class Target:
         Returns:
             The last state.
         """
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            logits = self.logits(images)
-            leads = self.losses.leads(self.labels, logits)
-            scaled = leads * self.gradient_scale
+
+        def scaled_leads(images: Any) -> tuple[Any, Any]:
+            leads = self.losses.leads(self.labels, self.logits(images))
+            return leads * self.gradient_scale, leads
+
+        (scaled, leads), back = backends.pullback(scaled_leads, images)
+        classes = leads.shape[-1]
 
         def visit_class(number: Any, state: Any) -> Any:
             only = ops.broadcast_to(
-                ops.one_hot(number, logits.shape[-1], dtype="float32"),
-                ops.shape(scaled),
+                ops.one_hot(number, classes, dtype="float32"), ops.shape(scaled)
             )
-            gradient = _gradient(tape, scaled, images, output_gradients=only)
             lead = ops.take(leads, number, axis=-1)
-            return visit(number, lead, self._usable(gradient, images), state)
+            return visit(number, lead, self._usable(back(only), images), state)
 
-        return ops.fori_loop(0, logits.shape[-1], visit_class, state)
+        return ops.fori_loop(0, classes, visit_class, state)
 
     def _usable(self, gradient: Any, images: Any) -> Any:
         if gradient is not None:
@@ -143,36 +149,3 @@ class Target:
             "nothing about such a model; attack it with SquareAttack, which needs "
             "none."
         )
-
-
-def input_gradient(
-    objective: Callable[[Any], tuple[Any, ...]], images: Any
-) -> tuple[tuple[Any, ...], Any]:
-    """One forward and one backward pass.
-
-    Args:
-        objective: maps images `[B, ...]` to a tuple whose first entry is the loss
-            (a scalar, or one number an example).
-        images: `[B, ...]`.
-
-    Returns:
-        The objective's tuple, and the gradient of the (summed) loss, `[B, ...]`, or
-        None if the loss does not depend on the images, or only by an operation for
-        which TensorFlow knows no gradient.
-    """
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        values = objective(images)
-    return values, _gradient(tape, values[0], images)
-
-
-def _gradient(tape: tf.GradientTape, of: Any, images: Any, **settings: Any) -> Any:
-    """The tape's gradient, or None if an operation on the way has none."""
-    try:
-        return tape.gradient(of, images, **settings)
-    except LookupError as error:
-        # What TensorFlow raises of an operation that it has no gradient for; a
-        # KeyError or IndexError is a mistake in somebody's program.
-        if type(error) is not LookupError:
-            raise
-        return None

@@ -1,4 +1,4 @@
-"""Evaluating, and keeping, the average of the weights, with its batch norm."""
+"""Averaged weights, and averaged batch norm statistics, for evaluation."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,20 +8,22 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_free_adv.training.adversarial_model import AdversarialModel
+
 
 @keras.saving.register_keras_serializable("keras_free_adv")
 class AveragedWeights(keras.callbacks.Callback):
-    """Lets a model be judged, and end, with the moving average of its weights.
+    """Evaluates a model, and leaves it, with the moving average of its weights.
 
-    The average is the optimizer's own (`use_ema=True`, `ema_momentum`), of the
-    trainable weights. Keras stops there, and the averaged weights would meet the batch
-    norm statistics of others; this callback averages the statistics with the same
+    The optimizer averages the trainable weights (`use_ema=True`, `ema_momentum`). Keras
+    averages nothing else, so that averaged weights would be used with batch norm
+    statistics of the last ones; this callback averages the statistics with the same
     momentum. Averages of adversarially trained weights are often more robust than the
     last weights.
 
     The averages are in the model while `fit` validates, from the end of an epoch to
     the beginning of the next, and after training. Put it first in the list of
-    callbacks: those behind it (RobustnessEvaluation, ModelCheckpoint, CollapseGuard)
+    callbacks: those after it (RobustnessEvaluation, ModelCheckpoint, CollapseGuard)
     see the averages; `BackupAndRestore` saves both.
 
     Raises:
@@ -41,12 +43,13 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        # On the device, so that training need not wait for them.
+        # Variables, so that training need not wait for copies to the host.
         self._averages: list[keras.Variable] | None = None
-        self._set_aside: list[np.ndarray] | None = None
+        # The weights of training, while the averages are in the model.
+        self._training_weights: list[np.ndarray] | None = None
         self._updates_seen = 0
 
-    # By this name BackupAndRestore keeps them.
+    # BackupAndRestore saves this attribute by its name.
     @property
     def averaged_statistics(self) -> list[np.ndarray] | None:
         """The averages of batch norm's statistics, or None before the first update."""
@@ -75,8 +78,8 @@ class AveragedWeights(keras.callbacks.Callback):
         if not getattr(optimizer, "use_ema", False):
             raise ValueError(
                 "AveragedWeights needs an optimizer that averages. Received: "
-                f"{type(optimizer).__name__} with use_ema=False. Pass use_ema=True and "
-                "ema_momentum=0.999, say, to the optimizer."
+                f"{type(optimizer).__name__} with use_ema=False. Pass use_ema=True, "
+                "and for example ema_momentum=0.999, to the optimizer."
             )
         if optimizer.ema_overwrite_frequency is not None:
             raise ValueError(
@@ -86,12 +89,12 @@ class AveragedWeights(keras.callbacks.Callback):
                 "None."
             )
         self._averages = None
-        self._set_aside = None
+        self._training_weights = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes the averages out of the model."""
         self._updates_seen = self._updates_made(-1)
-        self._take_out()
+        self._restore_training_weights()
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -100,7 +103,7 @@ class AveragedWeights(keras.callbacks.Callback):
         made = self._updates_made(batch)
         updates, self._updates_seen = made - self._updates_seen, made
         if updates == 0:
-            return  # made before the run was interrupted, and skipped now
+            return  # skipped: made before the run was interrupted
         statistics = self._statistics()
         if self._averages is None:
             self._averages = [keras.Variable(s, trainable=False) for s in statistics]
@@ -111,43 +114,43 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Puts the averages into the model."""
-        self._put_in()
+        self._swap_in_averages()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Puts the averages into the model; before `fit` validates, for one."""
-        self._put_in()
+        """Puts the averages into the model, for example before `fit` validates."""
+        self._swap_in_averages()
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Takes the averages out of the model."""
-        self._take_out()
+        self._restore_training_weights()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Leaves the averages in the model; Keras has done so with its own."""
-        self._set_aside = None
+        """Leaves the averages in the model, as Keras leaves those of the weights."""
+        self._training_weights = None
         self._assign_statistics()
 
     @contextlib.contextmanager
     def training_weights(self) -> Iterator[None]:
-        """Within, the model has the weights that training goes on with."""
-        was_in = self._set_aside is not None
-        self._take_out()
+        """Takes the averages out of the model for the duration of the block."""
+        swapped = self._training_weights is not None
+        self._restore_training_weights()
         try:
             yield
         finally:
-            if was_in:
-                self._put_in()
+            if swapped:
+                self._swap_in_averages()
 
-    def _put_in(self) -> None:
-        if self._set_aside is not None or self._averages is None:
+    def _swap_in_averages(self) -> None:
+        if self._training_weights is not None or self._averages is None:
             return
-        self._set_aside = self.model.get_weights()
-        # What Keras itself calls when training ends.
+        self._training_weights = self.model.get_weights()
+        # As Keras does when training ends.
         self._optimizer().finalize_variable_values(self.model.trainable_variables)
         self._assign_statistics()
 
-    def _take_out(self) -> None:
-        if self._set_aside is not None:
-            weights, self._set_aside = self._set_aside, None
+    def _restore_training_weights(self) -> None:
+        if self._training_weights is not None:
+            weights, self._training_weights = self._training_weights, None
             self.model.set_weights(weights)
 
     def _assign_statistics(self) -> None:
@@ -157,12 +160,13 @@ class AveragedWeights(keras.callbacks.Callback):
                 statistic.assign(average)
 
     def _updates_made(self, batch: int) -> int:
-        """How many updates; where the model does not count, those of this epoch."""
-        place = getattr(self.model, "_position", None)
-        return batch + 1 if place is None else place.update
+        """How many updates; of a plain Keras model, those of this epoch."""
+        if isinstance(self.model, AdversarialModel):
+            return self.model.stream_position.update
+        return batch + 1
 
     def _statistics(self) -> list[Any]:
-        """The model's numbers that training moves without a gradient."""
+        """The variables that training moves without a gradient."""
         return [
             v
             for v in self.model.non_trainable_variables
@@ -170,6 +174,6 @@ class AveragedWeights(keras.callbacks.Callback):
         ]
 
     def _optimizer(self) -> Any:
-        """The optimizer, without the one that scales the loss around it."""
+        """The optimizer that averages, inside any LossScaleOptimizer."""
         optimizer = self.model.optimizer
         return getattr(optimizer, "inner_optimizer", optimizer)

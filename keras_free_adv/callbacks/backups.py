@@ -1,4 +1,4 @@
-"""Backups of a training, as folders: each is whole, or is not there."""
+"""Backups of a training: folders, each of which is complete or absent."""
 
 import contextlib
 import hashlib
@@ -22,11 +22,11 @@ _NAME = re.compile(r"backup-(\d+)")
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that was read, and is not damaged.
+    """A backup as it was read; its checksums were right.
 
     Attributes:
         weights: the file for `load_weights`.
-        metadata: what was given to `Backups.write`.
+        metadata: as passed to `Backups.write`.
         arrays: arrays by name.
     """
 
@@ -38,11 +38,10 @@ class Backup:
 class Backups:
     """The backups of one training: `backup-1`, `backup-2` and so on, in a folder.
 
-    There is one of them but for moments: the one before goes when the new one is on
-    the disk.
+    Usually there is one: the previous one is removed when the new one is on the disk.
 
     Args:
-        folder: where they are.
+        folder: the folder that holds them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,10 +54,10 @@ class Backups:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What was written with the last backup.
+        """The metadata of the last backup.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: it is damaged, or of another release's format.
         """
         path = self._path(self.latest) / METADATA
         try:
@@ -101,51 +100,49 @@ class Backups:
     def write(
         self, metadata: dict[str, Any], arrays: dict[str, np.ndarray]
     ) -> Iterator[Path]:
-        """Gives the path to write the weights to; on success it is the last backup.
+        """Yields a path for the weights' file; on exit the backup is complete.
+
+        It is written to a temporary folder, then renamed.
 
         Raises:
-            OSError: the disk is full, say; the backup before is untouched.
+            OSError: it cannot be written; the previous backup is unchanged.
         """
-        before = self._numbers()
+        previous = self._numbers()
         with files.atomic_folder(self._path(self.latest + 1)) as folder:
             yield folder / WEIGHTS
-            # Of bfloat16 NumPy's file would forget what it is.
+            # NumPy's files do not keep the name of a dtype such as bfloat16.
             foreign = {n: a for n, a in arrays.items() if a.dtype.kind == "V"}
             bits = {n: a.view(f"u{a.itemsize}") for n, a in foreign.items()}
             np.savez(folder / ARRAYS, **{**arrays, **bits})  # type: ignore[arg-type]
             checksums = {n: files.checksum(folder / n) for n in (WEIGHTS, ARRAYS)}
-            said = {
+            backup = {
                 **metadata,
                 "checksums": checksums,
                 "dtypes": {n: a.dtype.name for n, a in foreign.items()},
             }
             stored = {
                 "schema_version": SCHEMA_VERSION,
-                "checksum": _checksum(said),
-                "backup": said,
+                "checksum": _checksum(backup),
+                "backup": backup,
             }
             (folder / METADATA).write_text(json.dumps(stored))
-        self._remove(before)
+        self._remove(previous)
 
     def delete(self) -> None:
         """Removes all of them, the last one last, and the folder if it is empty."""
         self._remove(self._numbers())
-        self.discard_leftovers()
+        files.discard_leftovers(self._path("*"))
         with contextlib.suppress(OSError):  # it is not there, or not empty
             self.folder.rmdir()
 
     def prepare(self) -> None:
-        """Makes room for the first backup.
+        """Removes the temporary folders of a killed run, and tries to write.
 
         Raises:
-            OSError: there can be none here.
+            OSError: no backup can be written here.
         """
-        self.discard_leftovers()
-        files.check_room(self._path("*"))
-
-    def discard_leftovers(self) -> None:
-        """Removes what a kill left half written or half removed."""
         files.discard_leftovers(self._path("*"))
+        files.check_room(self._path("*"))
 
     def _path(self, number: int | str) -> Path:
         return self.folder / f"backup-{number}"
@@ -158,7 +155,7 @@ class Backups:
 
     def _remove(self, numbers: list[int]) -> None:
         for number in numbers:
-            with contextlib.suppress(OSError):  # it will go with the next one
+            with contextlib.suppress(OSError):  # the next call tries again
                 files.remove_folder(self._path(number))
 
     def _damaged(self, reason: str) -> ValueError:
@@ -169,13 +166,13 @@ class Backups:
         )
 
 
-def _checksum(said: Any) -> str:
-    text = json.dumps(said, sort_keys=True)
+def _checksum(metadata: Any) -> str:
+    text = json.dumps(metadata, sort_keys=True)
     return hashlib.blake2b(text.encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def discarded() -> Iterator[Path]:
-    """In place of `Backups.write`: a path for weights that nobody keeps."""
+    """Yields a path as `Backups.write` does, for a worker whose file is discarded."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / WEIGHTS

@@ -1,12 +1,12 @@
-"""What callbacks learn while they run, as plain values and arrays."""
+"""The state of callbacks, as plain values and arrays."""
 
 from typing import Any
 
 import keras
 import numpy as np
 
-# What Keras' callbacks, and ours, learn while they run.
-_LEARNED = (
+# Attributes in which Keras' callbacks, and ours, keep their state.
+_STATE = (
     "averaged_statistics",
     "best",
     "best_epoch",
@@ -24,12 +24,12 @@ _ARRAY, _ARRAYS = "keras_free_adv: array", "keras_free_adv: arrays"
 def callback_state(
     callbacks: list[keras.callbacks.Callback],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """What each callback learned: plain values, and arrays by name."""
+    """The state of each callback: plain values, and arrays by name."""
     states: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
     for position, callback in enumerate(callbacks):
         values: dict[str, Any] = {}
-        for name in _LEARNED:
+        for name in _STATE:
             if not hasattr(callback, name):
                 continue
             value = getattr(callback, name)
@@ -51,7 +51,7 @@ def restore_callback_state(
     states: list[dict[str, Any]],
     arrays: dict[str, np.ndarray],
 ) -> None:
-    """Gives each callback back what it learned."""
+    """Sets the state of each callback to what `callback_state` returned."""
     for position, (callback, state) in enumerate(zip(callbacks, states, strict=False)):
         if type(callback).__name__ != state["class"]:
             continue  # the list of callbacks was changed
@@ -66,6 +66,17 @@ def restore_callback_state(
             setattr(callback, name, value)
 
 
+def model_checkpoints(
+    callbacks: list[keras.callbacks.Callback],
+) -> dict[str, keras.callbacks.ModelCheckpoint]:
+    """The ModelCheckpoints in a list of callbacks, by index."""
+    return {
+        str(index): callback
+        for index, callback in enumerate(callbacks)
+        if isinstance(callback, keras.callbacks.ModelCheckpoint)
+    }
+
+
 def plain(value: Any) -> Any:
     """Turns arrays and tensors in `value` into what JSON holds exactly."""
     if isinstance(value, dict):
@@ -78,7 +89,7 @@ def plain(value: Any) -> Any:
 
 
 def fits_json(value: Any) -> bool:
-    """Whether it is a plain value; another library's callback may hold anything."""
+    """Whether JSON can hold `value`; another library's callback may have anything."""
     if isinstance(value, dict):
         return all(isinstance(k, str) and fits_json(v) for k, v in value.items())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Robust accuracy in the logs of `fit`."""
+"""Evaluates robust accuracy during `fit`, and logs it."""
 
 import os
 from collections.abc import Sequence
@@ -6,11 +6,9 @@ from typing import Any
 
 import keras
 
-from keras_free_adv import validation
+from keras_free_adv import renamed_arguments, validation
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.callbacks import order
-from keras_free_adv.callbacks.shared_data import CallbackWithData
-from keras_free_adv.callbacks.summaries import Summaries
+from keras_free_adv.callbacks.evaluation_callback import EvaluationCallback
 from keras_free_adv.distribution import workers
 from keras_free_adv.evaluation.evaluate_robustness import (
     check_seeds,
@@ -22,24 +20,25 @@ from keras_free_adv.user_warnings import each_kind_once
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
-class RobustnessEvaluation(CallbackWithData):
+@renamed_arguments.refuses_old_names(renamed_arguments.EVALUATION)
+class RobustnessEvaluation(EvaluationCallback):
     """Logs `val_<attack name>_accuracy` at the end of an epoch.
 
     The entries are in `fit`'s logs and history, so that callbacks which come after
     this one in the list can monitor them. It works on any Keras classifier,
-    adversarially trained or not. What a report warns of is said once in a `fit`, not
-    again at each epoch.
+    adversarially trained or not. Each warning of a report is given once in a `fit`,
+    not again at each epoch.
 
     Args:
         data: (images, labels), or a dataset of such minibatches.
         attacks: an attack, or a list of attacks of different names.
-        every: evaluate after every so many epochs; in between, the last values of this
-            `fit` are logged again, so that the history has an entry for each epoch
-            once there is a first.
-        prefix: what the names in the logs begin with.
-        log_dir: folder of TensorBoard's files; None for none. After each evaluation
-            it gets natural and robust accuracy, a picture of adversarial examples for
-            each attack, and of a Free model delta's statistics. Needs the extra
+        evaluation_freq: evaluate after every so many epochs; in between, the last
+            values of this `fit` are logged again, so that the history has an entry
+            for each epoch once there is a first.
+        prefix: prefix of the names in the logs.
+        log_dir: folder for TensorBoard's files; None writes none. Each evaluation
+            writes natural and robust accuracy, a picture of adversarial examples for
+            each attack and, for a Free model, statistics of delta. Needs the extra
             `tensorboard`.
         images: how many examples a picture shows, the first of `data`.
 
@@ -64,7 +63,7 @@ class RobustnessEvaluation(CallbackWithData):
         data: Any,
         attacks: Attack | Sequence[Attack],
         *,
-        every: int = 1,
+        evaluation_freq: int = 1,
         prefix: str = "val_",
         log_dir: str | os.PathLike | None = None,
         images: int = 8,
@@ -72,16 +71,20 @@ class RobustnessEvaluation(CallbackWithData):
         super().__init__()
         self.data = data
         self.attacks = checked_attacks(attacks)
-        self.every = validation.positive_integer("every", every)
+        self.evaluation_freq = validation.positive_integer(
+            "evaluation_freq", evaluation_freq
+        )
         self.prefix = validation.text("prefix", prefix)
         self.log_dir = log_dir
         self.images = validation.positive_integer("images", images)
-        self._summaries = (
-            None if log_dir is None else Summaries(log_dir, data, self.attacks, images)
-        )
-        # What the last evaluation of this `fit` found; a backup keeps it.
+        self._summaries = None
+        if log_dir is not None:
+            from keras_free_adv.callbacks.summaries import Summaries
+
+            self._summaries = Summaries(log_dir, data, self.attacks, images)
+        # Of the last evaluation in this `fit`; BackupAndRestore saves it by this name.
         self.last_accuracy: dict[str, float] = {}
-        # The kinds of doubt that this `fit` was warned of.
+        # The kinds of warnings that this `fit` has given.
         self._warned: set[str] = set()
 
     @property
@@ -90,19 +93,19 @@ class RobustnessEvaluation(CallbackWithData):
         return [f"{self.prefix}{attack.name}_accuracy" for attack in self.attacks]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Begins anew; warns of callbacks that monitor an entry and come too early."""
+        """Starts anew; warns of callbacks that monitor an entry before it is added."""
         self.last_accuracy = {}
         self._warned = set()
-        if workers.many_workers(self.model.distribute_strategy):
+        if workers.many_workers(workers.strategy_of(self.model)):
             check_seeds(self.attacks, "Many workers need")
         one_value_range(self.attacks, self.model)
-        order.warn_of_early_monitors(self, self.names)
+        self._warn_of_early_monitors(self.names)
         if self._summaries:
             self._summaries.begin(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluates, and adds the entries to `logs`."""
-        if (epoch + 1) % self.every == 0:
+        if (epoch + 1) % self.evaluation_freq == 0:
             with each_kind_once(self._warned):
                 report = evaluate_robustness(
                     self.model, self.data, self.attacks, verbose=0
@@ -126,17 +129,15 @@ class RobustnessEvaluation(CallbackWithData):
         return {
             "data": self.data,
             "attacks": self.attacks,
-            "every": self.every,
+            "evaluation_freq": self.evaluation_freq,
             "prefix": self.prefix,
             "log_dir": None if self.log_dir is None else os.fspath(self.log_dir),
             "images": self.images,
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "RobustnessEvaluation":
-        """Makes the callback from `get_config()`, serialized or not."""
-        config = {
-            name: keras.saving.deserialize_keras_object(value)
-            for name, value in config.items()
-        }
-        return cls(**config)
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Makes the callback from `get_config()`, of the first release too."""
+        return super().from_config(
+            renamed_arguments.with_new_names(config, renamed_arguments.EVALUATION)
+        )

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of robustness while a model trains."""
+"""TensorBoard summaries of robustness during training."""
 
 import os
 from typing import Any
@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.data.labelled_batches import LabelledBatches
 from keras_free_adv.distribution import workers
-from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from keras_free_adv.training.delta_statistics import delta_statistics
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
 
@@ -19,15 +19,16 @@ class Summaries:
     """Writes accuracies, adversarial examples and delta's statistics.
 
     The tags are `robustness/natural`, `robustness/<attack>`, the pictures
-    `adversarial_examples/<attack>`, and of a Free model `delta/at_the_edge`,
+    `adversarial_examples/<attack>` and, for a Free model, `delta/at_the_edge`,
     `delta/mean_size` and the histogram `delta/values` or `delta/lengths`, all in units
-    of epsilon. Of many workers the first one writes.
+    of epsilon. On many workers the first one writes. TensorFlow writes them, whatever
+    Keras' backend: import this module only to write summaries.
 
     Args:
-        log_dir: the folder; files are added to what is there.
-        data: as of `evaluate_robustness`; its first images are drawn.
+        log_dir: the folder; its other files are kept.
+        data: as in `evaluate_robustness`; the pictures show its first images.
         attacks: each has a picture.
-        images: how many are drawn; none if they have not 1 or 3 channels.
+        images: how many images to show; only those of 1 or 3 channels are shown.
 
     Raises:
         TypeError, ValueError: a wrong argument, named in the message.
@@ -52,13 +53,13 @@ class Summaries:
 
     def begin(self, model: keras.Model) -> None:
         """Opens a file."""
-        if workers.worker_number(model.distribute_strategy):
+        if workers.worker_number(workers.strategy_of(model)):
             self._writer = tf.summary.create_noop_writer()
         else:
             self._writer = tf.summary.create_file_writer(self._log_dir)
 
     def write(self, epoch: int, model: keras.Model, accuracy: dict[str, float]) -> None:
-        """Writes what belongs to the end of an epoch, counted from 0 as Keras does."""
+        """Writes the summaries of an epoch, counted from 0 as Keras does."""
         with self._writer.as_default(step=epoch):
             for name, share in accuracy.items():
                 tf.summary.scalar(f"robustness/{name}", share)
@@ -74,7 +75,7 @@ class Summaries:
         self._writer = None
 
     def _write_pictures(self, model: keras.Model) -> None:
-        # Matplotlib is there only where pictures are asked for.
+        # Matplotlib is needed only here.
         from keras_free_adv.plotting import plot_adversarial_examples
         from keras_free_adv.plotting.style import png_of
 

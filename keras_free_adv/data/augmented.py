@@ -1,4 +1,4 @@
-"""Minibatches whose images are augmented, by draws that follow from their number."""
+"""Augments the images of each minibatch, by draws that follow from its number."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,15 +6,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_free_adv import random_numbers
+from keras_free_adv.data import keys
 from keras_free_adv.data.minibatches import Minibatches
 
 
 def augmented(source: Minibatches, augment: Callable[[Any, Any], Any]) -> Minibatches:
     """Augments each minibatch, before it is replayed and shared by replicas.
 
-    So all replays of a minibatch, a resumed run and every replica see the pixels that
-    one device sees in one run.
+    All replays of a minibatch, a resumed run and every replica therefore see the pixels
+    that one device sees in one run.
 
     Args:
         source: the minibatches.
@@ -25,11 +25,11 @@ def augmented(source: Minibatches, augment: Callable[[Any, Any], Any]) -> Miniba
     def stream(seed: Any, first: Any) -> tf.data.Dataset:
         def augmented_one(number: Any, minibatch: tuple[Any, ...]) -> tuple[Any, ...]:
             x, *others = minibatch
-            key = random_numbers.key(random_numbers.RANDOM_HEAD, seed, number)
+            key = keys.key(keys.RANDOM_HEAD, seed, number)
             return augment(x, key), *others
 
         numbered = source.stream(seed, first).enumerate(tf.cast(first, tf.int64))
         return numbered.map(augmented_one, num_parallel_calls=tf.data.AUTOTUNE)
 
-    # A worker's part alone would be augmented by other draws than the whole.
-    return replace(source, stream=stream, part=None)
+    # A worker's slice alone would be augmented by other draws than the whole.
+    return replace(source, stream=stream, slices=None)

@@ -1,4 +1,4 @@
-"""Which minibatches hold values that are not finite."""
+"""Finds minibatches with values that are not finite."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ _PARTS = ("x", "y", "sample_weight")
 
 
 class BadMinibatches:
-    """Notes them as they are read, by number, with what is wrong."""
+    """The minibatches that are not finite, by number, found as they are read."""
 
     def __init__(self) -> None:
         self._found: dict[int, str] = {}
@@ -22,15 +22,15 @@ class BadMinibatches:
         first: Any,
         minibatch_of: Callable[[Any], Any] = lambda element: element,
     ) -> tf.data.Dataset:
-        """The same stream, watched.
+        """Returns the same stream, and records its bad minibatches.
 
         Args:
-            stream: minibatches (x, y[, sample_weight]), or what holds them.
+            stream: minibatches (x, y[, sample_weight]), or elements that hold them.
             first: the number of its first minibatch.
-            minibatch_of: gives the minibatch of an element.
+            minibatch_of: maps an element to its minibatch.
         """
 
-        def watched(number: Any, element: Any) -> Any:
+        def check(number: Any, element: Any) -> Any:
             parts = [
                 (name, value)
                 for name, part in zip(_PARTS, minibatch_of(element), strict=False)
@@ -41,31 +41,29 @@ class BadMinibatches:
                 return element
             names, values = zip(*parts, strict=True)
 
-            def note() -> Any:
-                self._note(names, number, values)
+            def record() -> Any:
+                self._record(names, number, values)
                 return tf.constant(True)
 
-            # A sum is fast, and finite only if all of it is; if it is too large for
-            # its dtype, a closer look follows.
+            # A sum is fast, and finite only if each value is. It may also overflow:
+            # `record` looks at each value.
             sums = [tf.reduce_sum(tf.cast(value, tf.float32)) for value in values]
             suspect = tf.logical_not(tf.math.is_finite(tf.add_n(sums)))
-            looked = tf.cond(suspect, note, lambda: tf.constant(False))
-            with tf.control_dependencies([looked]):
-                return tree.map_structure(
-                    lambda t: None if t is None else tf.identity(t), element
-                )
+            recorded = tf.cond(suspect, record, lambda: tf.constant(False))
+            with tf.control_dependencies([recorded]):
+                return tree.map_structure(tf.identity, element, none_is_leaf=False)
 
-        return stream.enumerate(tf.cast(first, tf.int64)).map(watched)
+        return stream.enumerate(tf.cast(first, tf.int64)).map(check)
 
     def up_to(self, number: int) -> list[tuple[int, str]]:
-        """Those found up to a number, in their order; each is told once."""
+        """Removes and returns those found up to a number, in order."""
         numbers = sorted(found for found in list(self._found) if found <= number)
         return [(found, self._found.pop(found)) for found in numbers]
 
-    def _note(
+    def _record(
         self, names: tuple[str, ...], number: Any, values: tuple[Any, ...]
     ) -> None:
-        def look(number: np.int64, *arrays: np.ndarray) -> np.int64:
+        def find(number: np.int64, *arrays: np.ndarray) -> np.int64:
             found = {}
             for name, array in zip(names, arrays, strict=True):
                 rows = array.reshape(len(array), -1).astype("float32")
@@ -79,4 +77,4 @@ class BadMinibatches:
                 self._found[int(number)] = "; ".join(found.values())
             return number
 
-        tf.numpy_function(look, [number, *values], tf.int64)
+        tf.numpy_function(find, [number, *values], tf.int64)

@@ -1,4 +1,4 @@
-"""A tf.data pipeline that is read on from `fit` to `fit`."""
+"""A tf.data pipeline that one `fit` after another continues to read."""
 
 import collections
 import itertools
@@ -13,21 +13,21 @@ from keras_free_adv.data.structures import present, spec_of, with_leaves
 
 
 class LiveDataset:
-    """A user's tf.data pipeline, being read, from `fit` to `fit`.
+    """The iterator of a user's tf.data pipeline, kept from `fit` to `fit`.
 
-    Its shuffling cannot be entered in the middle, so its iterator is kept, with the
-    minibatches that were fetched ahead and not yet trained on. In another process the
-    passes that were made are begun, and not read: if all its shuffling has seeds, and
-    nothing else in it is random, it goes on with the same minibatches.
+    A shuffled pipeline cannot be entered in the middle, so its iterator is kept, with
+    the minibatches that were fetched ahead and not yet trained on. Another process
+    begins the passes that were made without reading them: if every shuffle has a seed,
+    and nothing else is random, it continues with the same minibatches.
 
     Args:
         training_on: returns the number of the minibatch in training; none before it
-            will be asked for again.
+            will be fetched again.
     """
 
     def __init__(self, training_on: Callable[[], int]) -> None:
         self._training_on = training_on
-        # A stream that was left may still be fetching when the next one begins.
+        # An abandoned stream may still be fetching when the next one begins.
         self._lock = threading.Lock()
         self._dataset: tf.data.Dataset | None = None
         self._iterator: Iterator[Any] = iter(())
@@ -39,17 +39,17 @@ class LiveDataset:
         self._sample: list[Any] = []
 
     def first_two(self, dataset: tf.data.Dataset) -> list[Any]:
-        """Its first two minibatches, to see what it holds; as tensors.
+        """The first two minibatches of a dataset, as tensors.
 
-        Read once, however many `fit`s ask: reading begins the dataset's shuffles, and
-        each beginning gives another order.
+        They are read once for all calls of `fit`: each reading begins the dataset's
+        shuffles anew, and so changes the order of the passes that follow.
         """
         if dataset is not self._sampled:
             self._sampled, self._sample = dataset, list(dataset.take(2))
         return self._sample
 
     def stream(self, dataset: tf.data.Dataset, first: Any) -> tf.data.Dataset:
-        """Minibatches of `dataset`, passed through without end, from `first` on."""
+        """The endless stream of the dataset's minibatches, from number `first` on."""
         structure = spec_of(dataset)
         specs = present(structure)
 
@@ -82,18 +82,18 @@ class LiveDataset:
         self._fetched = {k: v for k, v in self._fetched.items() if k >= first}
 
     def _go_to(self, dataset: tf.data.Dataset, first: int) -> None:
-        """Makes minibatch `first` the next one."""
+        """Moves the iterator to minibatch `first`."""
         known = self._count > 0
         number, within = divmod(first, self._count) if known else (0, 0)
         behind = first - self._next
         if behind < 0 or number >= self._passes_begun:
-            # A shuffle draws from its seed each time that it is begun: when as many
-            # passes were begun as without the interruption, the order is the same.
+            # A shuffle draws from its seed each time it begins: after as many begun
+            # passes as in an uninterrupted run, the order is the same.
             for _ in range(number - self._passes_begun):
                 iter(dataset)
             if known:
                 rest = dataset.skip(within).concatenate(dataset.repeat())
-            else:  # where a pass ends is only known when it is read
+            else:  # the end of a pass is only known once it is read
                 rest = dataset.repeat().skip(first)
             self._iterator = iter(rest)
             self._passes_begun = number + 1

@@ -1,4 +1,4 @@
-"""An endless run of passes through the data, entered at any minibatch."""
+"""Endless passes through the data, from any minibatch on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ def endless_passes(
 
 
 def sharded_by_data(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Tells many machines to share out elements, not files."""
+    """Has many machines share the elements, not the files."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA

@@ -1,4 +1,4 @@
-"""Replaying: every minibatch m times in a row."""
+"""Repeats every minibatch m times in a row."""
 
 from collections.abc import Callable
 
@@ -44,7 +44,7 @@ def replay(replays: int) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
                 element if len(element) > 1 else element[0]
             ).repeat(replays)
         )
-        # flat_map forgets the cardinality; within a graph nobody asks for it.
+        # flat_map loses the cardinality; within a graph it has no static value.
         count = tf.get_static_value(dataset.cardinality())
         if count is None or count == tf.data.UNKNOWN_CARDINALITY:
             return replayed

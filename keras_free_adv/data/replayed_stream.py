@@ -27,15 +27,15 @@ def replayed_stream(
     bad: BadMinibatches,
     replicas: int = 1,
 ) -> tf.data.Dataset:
-    """The stream that `fit` sees: each minibatch `replays` times, from `place()` on.
+    """The stream that `fit` reads: each minibatch `replays` times, from `place()` on.
 
     Args:
         source: the minibatches.
         replays: m.
-        place: returns (seed, number of the next update); asked when iteration
-            starts, so that a backup restored after the dataset was made counts.
+        place: returns (seed, number of the next update); called when iteration
+            starts, so that it sees a backup restored after the dataset was made.
         room: examples in the largest minibatch that can be trained on; None for any.
-        bad: notes the minibatches that are not finite.
+        bad: records the minibatches that are not finite.
         replicas: how many share each minibatch.
 
     Returns:
@@ -53,9 +53,7 @@ def replayed_stream(
         with tf.control_dependencies(
             [tf.debugging.assert_less_equal(rows, room, message)]
         ):
-            return tree.map_structure(
-                lambda t: None if t is None else tf.identity(t), minibatch
-            )
+            return tree.map_structure(tf.identity, minibatch, none_is_leaf=False)
 
     def minibatches(seed: Any, first: Any) -> tf.data.Dataset:
         stream = bad.watching(source.stream(seed, first), first)
@@ -67,36 +65,39 @@ def replayed_stream(
     return sharded_by_data(stream).prefetch(tf.data.AUTOTUNE)
 
 
-def replayed_part(
+def replayed_slices(
     source: Minibatches,
     replays: int,
     place: Callable[[], tuple[int, int]],
     bad: BadMinibatches,
-    part: WorkerSlice,
+    worker_slice: WorkerSlice,
     strategy: Any,
 ) -> Any:
-    """As `replayed_stream`, for a worker that makes only its part of each minibatch.
+    """As `replayed_stream`, for a worker that makes only its slice of each minibatch.
 
     Args:
-        source: the minibatches, with a `part`.
+        source: the minibatches, with `slices`.
         replays: m.
-        place: as of `replayed_stream`.
-        bad: as of `replayed_stream`.
-        part: this worker's.
+        place: see `replayed_stream`.
+        bad: see `replayed_stream`.
+        worker_slice: the slice of this worker.
         strategy: the strategy in force.
 
     Returns:
         A `tf.distribute.DistributedDataset` of `PaddedBatch`.
     """
-    here = part.replicas // part.workers
+    replicas_here = worker_slice.replicas // worker_slice.workers
 
     def minibatches(seed: Any, first: Any) -> tf.data.Dataset:
-        parts = source.part(seed, first, part)  # type: ignore[misc]
-        return bad.watching(parts, first, lambda part: part[0]).map(part.share)
+        slices = source.slices(seed, first, worker_slice)  # type: ignore[misc]
+        watched = bad.watching(slices, first, lambda element: element[0])
+        return watched.map(worker_slice.share)
 
     def for_each_replica(share: PaddedBatch) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(
-            tree.map_structure(lambda t: tf.reshape(t, [here, -1, *t.shape[1:]]), share)
+            tree.map_structure(
+                lambda t: tf.reshape(t, [replicas_here, -1, *t.shape[1:]]), share
+            )
         )
 
     def of_this_worker(_: Any) -> tf.data.Dataset:
@@ -111,14 +112,14 @@ def _replayed_from(
     replays: int,
     minibatches: Callable[[Any, Any], tf.data.Dataset],
 ) -> tf.data.Dataset:
-    """Each of `minibatches(seed, first)` `replays` times, from `place()` on."""
+    """Repeats each of `minibatches(seed, first)` `replays` times, from `place()` on."""
 
-    def ask() -> tuple[np.int64, np.int64]:
+    def current_place() -> tuple[np.int64, np.int64]:
         seed, update = place()
         return np.int64(seed), np.int64(update)
 
     def from_place(_: Any) -> tf.data.Dataset:
-        seed, update = tf.numpy_function(ask, [], [tf.int64, tf.int64])
+        seed, update = tf.numpy_function(current_place, [], [tf.int64, tf.int64])
         seed, update = tf.ensure_shape(seed, ()), tf.ensure_shape(update, ())
         stream = minibatches(seed, update // replays)
         return stream.apply(replay(replays)).skip(update % replays)

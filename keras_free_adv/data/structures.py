@@ -1,6 +1,6 @@
 """Minibatches as structures, whose leaves may be None.
 
-Keras leaves out so the label of an output without a loss, and an optional input.
+None is the label of an output without a loss, or an optional input that is absent.
 """
 
 from typing import Any
@@ -9,8 +9,21 @@ import tensorflow as tf
 from keras import tree
 
 
+class BatchSpec:
+    """What minibatches look like, as symbolic tensors.
+
+    An object of our own: Keras wraps the dicts and tuples of a model's attributes.
+
+    Args:
+        *minibatch: x, y[, sample_weight].
+    """
+
+    def __init__(self, *minibatch: Any) -> None:
+        self.minibatch = minibatch
+
+
 def first_array(structure: Any) -> Any:
-    """The first leaf that is not None: it says how many examples there are."""
+    """The first leaf that is not None; its length is the number of examples."""
     return next(leaf for leaf in tree.flatten(structure) if leaf is not None)
 
 
@@ -20,15 +33,13 @@ def present(structure: Any) -> list[Any]:
 
 
 def with_leaves(structure: Any, leaves: Any) -> Any:
-    """The structure, its leaves but for None replaced by others, in their order."""
+    """The structure with other leaves, in their order; a None stays."""
     left = iter(leaves)
-    return tree.map_structure(
-        lambda leaf: None if leaf is None else next(left), structure
-    )
+    return tree.map_structure(lambda _: next(left), structure, none_is_leaf=False)
 
 
 def spec_of(dataset: tf.data.Dataset) -> Any:
-    """A dataset's `element_spec`, None where its elements have None."""
+    """A dataset's `element_spec`, None where its elements are None."""
     return tree.map_structure(
         lambda spec: spec if hasattr(spec, "shape") else None, dataset.element_spec
     )

@@ -1,13 +1,12 @@
-"""Random crops and flips, which follow from a key."""
+"""Random crops and flips, determined by a key."""
 
 from typing import Any
 
 import tensorflow as tf
-from keras import ops
 
-from keras_free_adv import random_numbers
+from keras_free_adv.data import keys
 
-# Of the random resized crop, as ImageNet models are trained with it.
+# The usual random resized crop for ImageNet.
 AREAS = (0.08, 1.0)
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 
@@ -21,16 +20,16 @@ def pad_crop_flip(
     places: Any = None,
     size: Any = None,
 ) -> Any:
-    """Pads with zeros, crops to the old size and flips, each image by chance.
+    """Pads with zeros, crops to the old size and flips, each image at random.
 
     Args:
         images: `[B, height, width, channels]`.
-        key: `[2]`, as of `random_numbers.key`.
+        key: `[2]`, see `keys.key`.
         padding: pixels at top and bottom, and at left and right.
         flip: whether to flip every second image left to right.
-        places: where the images have their places in a minibatch, `[B]`, if they are
-            only some of it; they are turned as with the others.
-        size: images in that minibatch.
+        places: the places of these images in their minibatch, `[B]`, if they are only a
+            part of it; they are augmented as in the whole.
+        size: images in that whole minibatch.
 
     Returns:
         Images of the same shape.
@@ -38,10 +37,10 @@ def pad_crop_flip(
     pad_y, pad_x = padding
     batch = tf.shape(images)[0] if size is None else size
     height, width = images.shape[1:3]
-    rows = ops.arange(height)
-    columns = ops.arange(width)
+    rows = tf.range(height)
+    columns = tf.range(width)
     row_key, column_key, flip_key = (
-        random_numbers.key(key[0], key[1], draw) for draw in range(3)
+        keys.key(key[0], key[1], draw) for draw in range(3)
     )
     top = tf.random.stateless_uniform(
         (batch, 1), row_key, maxval=2 * pad_y + 1, dtype=tf.int32
@@ -69,7 +68,7 @@ def random_window(shape: Any, key: Any) -> tuple[Any, Any, Any, Any]:
     """A window of random area and aspect ratio: top, left, height, width.
 
     Args:
-        shape: of the image, `[3]`, int32.
+        shape: shape of the image, `[3]`, int32.
         key: `[2]`.
     """
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(

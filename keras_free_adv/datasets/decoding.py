@@ -1,4 +1,4 @@
-"""From an encoded image to a window of it, in pixels of [0, 1].
+"""Decodes an image, or a window of it, to pixels in [0, 1].
 
 Training and the served model decode in the same way.
 """
@@ -11,15 +11,14 @@ import tensorflow as tf
 # Top, left, height and width.
 Window = tuple[Any, Any, Any, Any]
 
-
-# As Pillow and most clients decode; TensorFlow's default is off by one or two.
+# Decodes as Pillow and most clients do; TensorFlow's default is off by one or two.
 _DCT = "INTEGER_ACCURATE"
 
 
 def whole_image(
     encoded: Any, shape: tuple[int | None, int | None, int], *, is_jpeg: bool
 ) -> Any:
-    """All of an image of known shape, `[height, width, channels]` in [0, 1]."""
+    """The whole of an image of known shape, `[height, width, channels]` in [0, 1]."""
     if is_jpeg:
         pixels = tf.io.decode_jpeg(encoded, channels=shape[-1], dct_method=_DCT)
     else:
@@ -44,7 +43,7 @@ def resized_window(
         window_of: maps the shape of the image, `[3]`, to the window.
         size: height and width of the result.
         channels: 1 or 3.
-        is_jpeg: whether it is a JPEG; then no more of it is decoded than the window.
+        is_jpeg: whether it is a JPEG; then only the window is decoded.
 
     Returns:
         `[height, width, channels]`, in [0, 1].
@@ -62,22 +61,21 @@ def resized_window(
 
 
 def margin_of(size: int) -> float:
-    """Pixels that are left out around the central window of images that vary in size.
+    """Pixels cut off around the central window of images that vary in size.
 
-    In each direction together: 32 for 224, as if an image was resized to 256 and
-    cropped, and as much in proportion for other sizes.
+    The sum of both sides: 32 for 224, as if an image were resized to 256 and cropped;
+    in proportion for other sizes.
     """
     return size * 32 / 224
 
 
 def central_window(shape: Any, size: tuple[int, int], margin: float) -> Window:
-    """The largest window in the middle of an image with the form of `size`.
+    """The largest central window with the aspect ratio of `size`.
 
     Args:
-        shape: of the image, `[3]`, int32.
+        shape: shape of the image, `[3]`, int32.
         size: height and width that it will be resized to.
-        margin: pixels of the resized image, in each direction together, that are left
-            out around it.
+        margin: pixels of the resized image to cut off around it, both sides together.
     """
     sides = [
         tf.cast(shape[axis], tf.float32) * one / (other + margin)

@@ -1,4 +1,4 @@
-"""Where the examples of a set come from, still encoded."""
+"""The examples of a set, still encoded: scikit-learn's digits, or from TFDS."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_free_adv import validation
 
 LARGE = 100_000
-# Sets of signs: mirrored they are others.
+# Sets of letters and digits: a mirrored one is another sign, or none.
 _SIGNS = ("emnist", "kmnist", "mnist", "mnist_corrupted", "omniglot", "svhn_cropped")
 
 
@@ -18,11 +18,11 @@ class Source:
     Attributes:
         examples: (image, label): the file's bytes, or pixels in [0, 1].
         size: number of examples.
-        stored_bytes: what they take up, about.
-        class_names: of the classes, in the order of their numbers.
+        stored_bytes: their size as stored, about.
+        class_names: the names of the classes, in the order of their numbers.
         shape: (height, width, channels); height and width are None if they vary.
         encoding: "jpeg", "any" (other encoded images), or "pixels".
-        mirrors: whether a mirrored image is still one of its class.
+        mirrors: whether a mirrored image still belongs to its class.
     """
 
     examples: tf.data.Dataset

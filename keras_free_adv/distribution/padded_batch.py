@@ -3,7 +3,8 @@
 TensorFlow gives the first replicas all they can hold of a short minibatch and the last
 ones little or nothing. The mean of the replicas' losses is then not the mean over the
 examples, and some operations fail on nothing. Examples of the minibatch itself fill it
-up here, and do not count: not in the loss, not in the metrics.
+up here, and do not count: not in the loss, not in the metrics. Without replicas a
+minibatch passes through all of this unchanged.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
-from keras import tree
+from keras import ops, tree
 
 from keras_free_adv.data.structures import first_array
+from keras_free_adv.distribution import reductions
 
 
 class PaddedBatch(NamedTuple):
@@ -95,7 +97,7 @@ def real_count(data: Any) -> Any:
     """How many examples of a replica's share count, an int32 scalar."""
     if isinstance(data, PaddedBatch):
         return tf.reduce_sum(tf.cast(data.counts, tf.int32))
-    return tf.shape(first_array(data))[0]
+    return ops.shape(first_array(data))[0]
 
 
 def unpacked(data: Any) -> tuple[Any, Any, Any]:
@@ -120,8 +122,35 @@ def proportion(data: Any, *, summed: bool) -> Any:
     rows = tf.cast(real_count(data), "float32")
     if summed:
         return tf.minimum(rows, 1.0)
+    # Keras divides a replica's loss by the number of replicas.
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return rows * replicas / tf.cast(data.global_count[0], "float32")
+
+
+def scaled_for_replicas(loss: Any, data: Any, compiled: Any) -> Any:
+    """A replica's loss, scaled so that the sum over replicas is that of one device.
+
+    Args:
+        loss: of the replica's real examples.
+        data: a `PaddedBatch`, or a minibatch as Keras has it.
+        compiled: the losses that the model is compiled with.
+    """
+    if not isinstance(data, PaddedBatch):
+        return loss
+    return loss * proportion(data, summed=reductions.are_summed(compiled))
+
+
+def metrics_of_real_examples(model: Any, data: Any, y_pred: Any) -> dict[str, Any]:
+    """Updates the compiled metrics, and returns their values."""
+
+    def updated() -> dict[str, Any]:
+        x, y, y_real, sample_weight = real_examples(data, y_pred)
+        return model.compute_metrics(x, y, y_real, sample_weight=sample_weight)
+
+    if not isinstance(data, PaddedBatch):
+        return updated()
+    # A metric of no examples may be no number.
+    return tf.cond(real_count(data) > 0, updated, model.get_metrics_result)
 
 
 def real_examples(data: Any, y_pred: Any) -> tuple[Any, Any, Any, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import tree
 
 from keras_free_adv.distribution import workers
 
@@ -21,7 +22,7 @@ class Replicas:
 
     def __init__(self, model: keras.Model) -> None:
         self._on_each: dict[Any, Any] = {}
-        self._strategy: Any = getattr(model, "distribute_strategy", None)
+        self._strategy: Any = workers.strategy_of(model)
         self.worker = workers.worker_number(self._strategy)
         self.workers = workers.worker_count(self._strategy)
         # Those of this process.
@@ -45,7 +46,7 @@ class Replicas:
             The rows it returned, together again, and the number of steps, summed over
             the rows.
         """
-        size = len(tf.nest.flatten(rows)[0])
+        size = len(tree.flatten(rows)[0])
         if self.count < 2 or size < self.count:
             moved, steps = function(*rows, np.int32(stop_after))
             return moved, int(steps) * size

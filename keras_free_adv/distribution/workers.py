@@ -8,6 +8,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
@@ -19,9 +20,26 @@ class WorkerLost(RuntimeError):
     """Another worker died, or cannot be reached."""
 
 
+def strategy_in_force() -> Any:
+    """The `tf.distribute.Strategy` of this scope; None on another backend."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    return tf.distribute.get_strategy()
+
+
 def many_workers(strategy: Any) -> bool:
     """Whether the strategy is of several processes, each with replicas of its own."""
     return worker_count(strategy) > 1
+
+
+def strategy_of(model: Any) -> Any:
+    """The strategy that a model was made under; None on JAX and PyTorch."""
+    return getattr(model, "distribute_strategy", None)
+
+
+def replica_count(strategy: Any) -> int:
+    """How many replicas share a minibatch, of all workers; without a strategy 1."""
+    return 1 if strategy is None else strategy.num_replicas_in_sync
 
 
 def worker_count(strategy: Any) -> int:
@@ -79,7 +97,7 @@ def gathered(values: Any, strategy: Any) -> np.ndarray:
         values: one value for each replica of this worker, all of one shape.
         strategy: the strategy in force.
     """
-    stacked = np.stack([np.asarray(value) for value in values])
+    stacked = np.stack([ops.convert_to_numpy(value) for value in values])
     if not many_workers(strategy):
         return stacked
     sent = stacked.astype("int32") if stacked.dtype == bool else stacked

@@ -1,7 +1,8 @@
-"""Doubts about the attacks: what one finds and a stronger one does not."""
+"""Warnings about attacks that break less than they should."""
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,19 @@ from keras_free_adv.evaluation.setting_warnings import (
     reaches_the_edge,
 )
 
-# A difference counts from this share of the examples on, and if it is more than
-# chance by a one-sided test of 5%, which fewer than 3 examples are not.
+# A difference must exceed this share of the examples, and be significant in a one-sided
+# test at 5%, in which fewer than 3 examples never are.
 SHARE = 0.01
 Z_ONE_SIDED = 1.645
-# One loss alone leads past something on honest models, too: on some with 64 pixels
-# Square finds 6.5% of the examples more than any attack on the cross-entropy, and 3%
-# more than one on the margin, but not more than both together. So a larger share is
-# asked for against attacks that all climb one loss before a masked gradient is
-# diagnosed. A smaller one is said as what it is: their accuracy is too high.
+# An attack that climbs a single loss also misses examples of models whose gradient is
+# not masked: on some with 64 pixels Square breaks 6.5% of the examples more than any
+# attack on the cross-entropy, and 3% more than one on the margin, but not more than
+# both together. So a masked gradient is diagnosed from a larger share on, if all
+# attacks climb one loss. For a smaller share their accuracy is only called too high.
 SHARE_AGAINST_ONE_LOSS = 0.1
-# Fewer steps than this make no strong attack.
+# An attack with fewer steps is not strong.
 STRONG_STEPS = 10
-# The settings of which more cannot find less.
+# Settings that should break more examples as they grow.
 EFFORTS = ("epsilon", "steps", "restarts", "queries")
 
 # Why an attack is weak.
@@ -49,29 +50,27 @@ _MISLED_OR_WRONG_LOSS = (
 
 def beaten_by_a_weaker_attack(
     report: RobustnessReport, attacks: list[Attack], probes: Probes
-) -> list[str]:
-    """A black-box or one-step attack that breaks what white-box ones leave.
+) -> Iterator[str]:
+    """A black-box or one-step attack that breaks examples which white-box ones leave.
 
-    Attacks that see more should find more, at least together. From significance on
-    their accuracy is too high, which is said; if much is missed, the gradient misleads.
+    White-box attacks should break more, at least together. If they miss significantly
+    many examples, their accuracy is too high; if they miss more, the gradient misleads.
     """
-    if is_random(probes):  # then luck decides, and a comparison proves nothing
-        return []
-    doubts = []
+    if is_random(probes):  # chance decides, and a comparison proves nothing
+        return
     for weak in attacks:
         kind = _weakness(weak)
         rivals = [other for other in attacks if kind and _should_beat(other, weak)]
-        # FAB looks for the nearest boundary, not for the worst point of the ball: what
-        # it misses tells nothing of the gradient.
+        # FAB looks for the nearest boundary, not for the worst point of the ball: the
+        # examples it misses are no evidence about the gradient.
         strong = [rival for rival in rivals if is_strong(rival)]
-        doubt = kind and _diagnosis(report, weak, kind, strong)
-        doubt = doubt or _plain_fact(report, weak, rivals)
-        doubts += [doubt] if doubt else []
-    return doubts
+        warning = kind and _misled_by_gradient(report, weak, kind, strong)
+        if warning := warning or _overestimate(report, weak, rivals):
+            yield warning
 
 
 def _should_beat(other: Attack, weak: Attack) -> bool:
-    """Whether an attack of many steps along a gradient looks in no smaller a ball."""
+    """Whether `other` makes many steps along a gradient in a ball at least as large."""
     return (
         other is not weak
         and any(_follows_the_gradient(part) for part in other.parts())
@@ -80,35 +79,35 @@ def _should_beat(other: Attack, weak: Attack) -> bool:
     )
 
 
-def _diagnosis(
+def _misled_by_gradient(
     report: RobustnessReport, weak: Attack, kind: str, strong: list[Attack]
 ) -> str | None:
-    """What it means that strong attacks miss so much, if they do."""
+    """The warning that strong attacks miss so much that the gradient misleads them."""
     if not strong:
         return None
-    left = np.logical_and.reduce([report.robust[a.name] for a in strong])
-    more, fewer = _broken_by_one_only(report.robust[weak.name], left)
+    survivors = np.logical_and.reduce([report.robust[a.name] for a in strong])
+    more, fewer = _broken_by_one_only(report.robust[weak.name], survivors)
     parts = [part for attack in strong for part in attack.parts()]
     share, meaning = _needed_to_beat(parts, weak.parts())
-    if not _clear(more, fewer, report.examples, share):
+    if not _is_significant(more, fewer, report.examples, share):
         return None
     return (
         f"{weak.name}, {kind}, breaks {more - fewer} examples more than "
         f"{_together(strong)}, which should be stronger: it leaves "
-        f"{report.accuracy[weak.name]:.2%}, and they {left.mean():.2%}. "
+        f"{report.accuracy[weak.name]:.2%}, and they {survivors.mean():.2%}. "
         f"Accuracy under them is overestimated: {meaning}"
     )
 
 
-def _plain_fact(
+def _overestimate(
     report: RobustnessReport, weak: Attack, rivals: list[Attack]
 ) -> str | None:
-    """By how much the accuracy under attacks that see more is too high, if it is."""
+    """The warning that accuracy under `rivals` is too high, and by how much."""
     if not rivals:
         return None
-    left = np.logical_and.reduce([report.robust[a.name] for a in rivals])
-    more, fewer = _broken_by_one_only(report.robust[weak.name], left)
-    if not _clear(more, fewer, report.examples):
+    survivors = np.logical_and.reduce([report.robust[a.name] for a in rivals])
+    more, fewer = _broken_by_one_only(report.robust[weak.name], survivors)
+    if not _is_significant(more, fewer, report.examples):
         return None
     points = 100 * (more - fewer) / report.examples
     return (
@@ -125,15 +124,13 @@ def _together(attacks: list[Attack]) -> str:
 
 def beaten_inside_an_ensemble(
     report: RobustnessReport, attacks: list[Attack], probes: Probes
-) -> list[str]:
-    """A black-box part that still finds much after strong white-box ones.
+) -> Iterator[str]:
+    """A black-box part that breaks many examples after strong white-box ones.
 
-    The accuracy of the whole is the worst case already, and nothing is to be said of
-    less.
+    A few need no warning, as the accuracy of an ensemble is that of its worst case.
     """
     if is_random(probes):
-        return []
-    doubts = []
+        return
     for attack in attacks:
         before = report.accuracy[NATURAL]
         earlier: list[Attack] = []
@@ -144,34 +141,32 @@ def beaten_inside_an_ensemble(
             if (
                 not part.white_box
                 and any(_is_strong_part(former) for former in earlier)
-                and _clear(broken, 0, report.examples, share)
+                and _is_significant(broken, 0, report.examples, share)
             ):
-                doubts.append(
+                yield (
                     f"{attack.name}: {part.name}, {BLACK_BOX}, breaks {broken} "
                     f"examples more ({before:.2%} to {after:.2%}) after the attacks "
                     f"with gradients: {meaning}"
                 )
             before, earlier = after, [*earlier, part]
-    return doubts
 
 
-def more_effort_finds_less(
+def less_broken_with_more_effort(
     report: RobustnessReport, attacks: list[Attack], probes: Probes
-) -> list[str]:
+) -> Iterator[str]:
     """More steps, restarts or queries, or a larger epsilon, that raise accuracy."""
     if is_random(probes):
-        return []
-    doubts = []
+        return
     for weaker, stronger in itertools.permutations(attacks, 2):
         setting = _effort_between(weaker, stronger)
-        # One step against many is the business of `beaten_by_a_weaker_attack`.
+        # `beaten_by_a_weaker_attack` compares one step with many.
         if not setting or (_weakness(weaker) == ONE_STEP and is_strong(stronger)):
             continue
         more, fewer = _broken_by_one_only(
             report.robust[weaker.name], report.robust[stronger.name]
         )
-        if _clear(more, fewer, report.examples):
-            doubts.append(
+        if _is_significant(more, fewer, report.examples):
+            yield (
                 f"{stronger.name} ({setting}={getattr(stronger, setting):g}) breaks "
                 f"{more - fewer} examples fewer than {weaker.name} ({setting}="
                 f"{getattr(weaker, setting):g}), which leaves "
@@ -181,13 +176,12 @@ def more_effort_finds_less(
                 "more and smaller steps; if that does not help, the gradient misleads: "
                 "use SquareAttack."
             )
-    return doubts
 
 
-def something_left_standing(
+def too_many_survivors(
     report: RobustnessReport, attacks: list[Attack], probes: Probes
 ) -> list[str]:
-    """Examples that stand although the ball holds something that fools the model."""
+    """Surviving examples whose ball is so large that it must hold adversarial ones."""
     return [
         f"{attack.name}: accuracy is {report.accuracy[attack.name]:.2%} although "
         f"{why}. The attack fails here, and may fail at smaller epsilon: use more "
@@ -198,12 +192,12 @@ def something_left_standing(
     ]
 
 
-def spread_over_labels(report: RobustnessReport, attacks: list[Attack]) -> list[str]:
-    """Only losses that add up over labels, of a model that predicts several at once."""
-    aimed = any(
+def summed_over_labels(report: RobustnessReport, attacks: list[Attack]) -> list[str]:
+    """Only attacks on a sum over the labels, if the model predicts several at once."""
+    single_label = any(
         not climbs_cross_entropy(part) for attack in attacks for part in attack.parts()
     )
-    if aimed or not report.label_accuracy:
+    if single_label or not report.label_accuracy:
         return []
     return [
         f"{' and '.join(attack.name for attack in attacks)}: the loss that was climbed "
@@ -216,19 +210,19 @@ def spread_over_labels(report: RobustnessReport, attacks: list[Attack]) -> list[
 def _why_too_accurate(
     report: RobustnessReport, attack: Attack, probe: Probe
 ) -> str | None:
-    """What a ball so large holds, if accuracy is higher than that allows."""
-    left = report.accuracy[attack.name] * report.examples
+    """Which images the ball holds, if accuracy is higher than they allow."""
+    survivors = report.accuracy[attack.name] * report.examples
     value_range = report.threat_models[attack.name]["value_range"]
     radius = share_of_range(attack, probe.shape, value_range)
-    # A ball over the whole range holds every image, of other classes too.
-    if radius >= 1 - ROUNDING and probe.predicted_classes > 1 and left > 0:
+    # A ball over the whole range holds every image, including those of other classes.
+    if radius >= 1 - ROUNDING and probe.predicted_classes > 1 and survivors > 0:
         return (
             f"epsilon={attack.epsilon:g} covers the whole pixel range, and images that "
             "the model gives another class are in reach: 0% is possible"
         )
-    # Over half the range it holds uniform grey, which the model gives one class.
-    grey = probe.most_frequent * report.examples
-    if radius >= 0.5 - ROUNDING and _clear(left - grey, 0, report.examples):
+    # A ball over half the range holds uniform grey, for which one class is predicted.
+    excess = survivors - probe.most_frequent * report.examples
+    if radius >= 0.5 - ROUNDING and _is_significant(excess, 0, report.examples):
         return (
             f"epsilon={attack.epsilon:g} covers half the pixel range, and every image "
             "can be made the same grey: no more than the most frequent class, "
@@ -238,7 +232,7 @@ def _why_too_accurate(
 
 
 def is_strong(attack: Attack) -> bool:
-    """Whether a white-box part of it has steps enough, of a sensible size."""
+    """Whether a white-box part of it has enough steps of a suitable size."""
     return any(_is_strong_part(part) for part in attack.parts())
 
 
@@ -248,7 +242,7 @@ def _is_strong_part(part: Attack) -> bool:
 
 
 def _follows_the_gradient(part: Attack) -> bool:
-    """Whether it does so for steps enough, of a sensible size."""
+    """Whether it does, in enough steps of a suitable size."""
     return (
         part.white_box
         and getattr(part, "steps", part.steps_of_a_run) >= STRONG_STEPS
@@ -265,16 +259,16 @@ def _weakness(attack: Attack) -> str | None:
 
 
 def _effort_between(weaker: Attack, stronger: Attack) -> str | None:
-    """The one setting that tells two attacks apart, if `stronger` has more of it."""
+    """The only setting that differs between two attacks, if `stronger` has more."""
     if type(weaker) is not type(stronger):
         return None
     one, other = _settings(weaker), _settings(stronger)
-    apart = {name for name in one if one[name] != other[name]}
-    if apart & {"steps", "epsilon"}:
-        apart -= {"step_size"}  # follows from them
-    if len(apart) != 1:
+    different = {name for name in one if one[name] != other[name]}
+    if different & {"steps", "epsilon"}:
+        different -= {"step_size"}  # derived from them
+    if len(different) != 1:
         return None
-    setting = apart.pop()
+    setting = different.pop()
     more = setting in EFFORTS and one[setting] < other[setting]
     return setting if more else None
 
@@ -295,14 +289,14 @@ def share_of_range(
         value_range: lowest and highest pixel value.
     """
     low, high = value_range
-    far = high - low
+    distance = high - low
     if attack.norm == "l2":
-        far *= math.sqrt(math.prod(shape))
-    return attack.epsilon / far
+        distance *= math.sqrt(math.prod(shape))
+    return attack.epsilon / distance
 
 
 def _needed_to_beat(strong: list[Attack], weak: list[Attack]) -> tuple[float, str]:
-    """By what share of the examples the weak must beat the strong; what that means."""
+    """The share by which `weak` must beat `strong` for a warning, and its meaning."""
     of_strong = {climbs_cross_entropy(part) for part in strong if part.white_box}
     of_weak = {climbs_cross_entropy(part) for part in weak if part.white_box}
     if len(of_strong) == 2 or of_strong == of_weak:
@@ -311,11 +305,13 @@ def _needed_to_beat(strong: list[Attack], weak: list[Attack]) -> tuple[float, st
 
 
 def _broken_by_one_only(stands: Any, other_stands: Any) -> tuple[int, int]:
-    """How many examples only the one attack breaks, and only the other, from `[N]`."""
+    """How many examples only one attack breaks, and only the other; of `[N]`, bool."""
     return int((~stands & other_stands).sum()), int((stands & ~other_stands).sum())
 
 
-def _clear(one: float, other: float, examples: int, share: float = SHARE) -> bool:
-    """Whether `one` exceeds `other` by more than chance and trifles."""
+def _is_significant(
+    one: float, other: float, examples: int, share: float = SHARE
+) -> bool:
+    """Whether `one` exceeds `other` by more than chance and by more than `share`."""
     net = one - other
     return net > share * examples and net > Z_ONE_SIDED * math.sqrt(one + other)

@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
-from keras_free_adv import keras_internals, pixel_scale, validation
+from keras_free_adv import backends, pixel_scale, random_numbers, validation
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.data.labelled_batches import LabelledBatches
 from keras_free_adv.distribution.replicas import Replicas
 from keras_free_adv.evaluation.examples import Examples
 from keras_free_adv.evaluation.finished_stages import (
@@ -18,7 +19,6 @@ from keras_free_adv.evaluation.finished_stages import (
     Stage,
     check_path,
 )
-from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from keras_free_adv.evaluation.model_identity import identity_of, weights_checksum
 from keras_free_adv.evaluation.model_warnings import is_random
 from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
@@ -118,8 +118,8 @@ def evaluate_robustness(
     report.warnings += warnings_of(report, attacks, evaluation.probes)
     # A part of an ensemble and the same attack on its own have the same caveat.
     report.warnings = list(dict.fromkeys(report.warnings))
-    for doubt in report.warnings:
-        warn_user(doubt)
+    for warning in report.warnings:
+        warn_user(warning)
     return report
 
 
@@ -190,7 +190,7 @@ class _Evaluation:
             begin = time.perf_counter()
             compiled = attacks[0].parts()[0].compiled(self._model, view, images, labels)
             clean, _ = compiled.clean(images, labels)
-            right.append(~np.asarray(clean.fooled))
+            right.append(~ops.convert_to_numpy(clean.fooled))
             seconds += time.perf_counter() - begin
         if not right:
             raise ValueError("Argument `data` holds no example. Pass at least one.")
@@ -213,9 +213,8 @@ class _Evaluation:
         self, attacks: list[Attack], images: np.ndarray, labels: np.ndarray
     ) -> None:
         """Looks at the model once in each way that an attack obtains its logits."""
-        graphs = attacks[0].graphs
         seen = {
-            view: probe(self._model, view, images, labels, graphs)
+            view: probe(self._model, view, images, labels)
             for view in dict.fromkeys(self.views.values())
         }
         self.probes = {name: seen[view] for name, view in self.views.items()}
@@ -270,7 +269,7 @@ class _Evaluation:
     def settings(
         self, batch_size: int | None, max_examples: int | None
     ) -> dict[str, Any]:
-        """With what the numbers were measured."""
+        """The versions, data and devices used."""
         return {
             "model": self._model.name,
             "model_checksum": weights_checksum(self._model),
@@ -282,11 +281,12 @@ class _Evaluation:
             },
             "dtype_policy": self._model.dtype_policy.name,
             "replicas": self._replicas.count * self._replicas.workers,
-            "deterministic_ops": keras_internals.deterministic_ops(),
+            "deterministic_ops": backends.deterministic(),
+            "generator": random_numbers.GENERATOR,
             "versions": {
                 "python": platform.python_version(),
                 "keras": keras.__version__,
-                "tensorflow": tf.__version__,
+                **backends.versions(),
                 "numpy": np.__version__,
             },
         }

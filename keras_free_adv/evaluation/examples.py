@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_free_adv.evaluation.labelled_batches import LabelledBatches
+from keras_free_adv.data.labelled_batches import LabelledBatches
 
 # A dataset's examples are kept in memory up to this size, so that one that shuffles
 # is still the same examples in the same order for every attack; a larger one is

@@ -1,4 +1,4 @@
-"""The stages of an evaluation that are finished, in a file."""
+"""The finished stages of an evaluation, in a file from which it can resume."""
 
 import json
 import math
@@ -13,21 +13,21 @@ from keras_free_adv.files import write_text
 
 SCHEMA_VERSION = 2
 
-# Rounding may move the prediction of an example from one process to the next, of one
-# in a thousand; another model moves more.
-MOVED_BY_ROUNDING = 0.001
+# Rounding may change the predictions of this share of the examples from one process to
+# the next; another model changes more.
+CHANGED_BY_ROUNDING = 0.001
 
 
 @dataclass
 class Stage:
-    """What one attack, or one part of an ensemble, left standing.
+    """The result of one attack, or of one part of an ensemble.
 
     Attributes:
-        standing: whether each example still stands, `[N]`, bool; of a model that
-            predicts several labels, which of them are still right, `[N, L]`.
+        standing: whether each example survives, `[N]`, bool; for a model that predicts
+            several labels, whether each label does, `[N, L]`.
         seconds: wall-clock seconds.
-        forward: examples that went forward through the model, counted once a pass.
-        backward: the same of backward passes.
+        forward: number of examples in forward passes, each pass counted.
+        backward: the same for backward passes.
     """
 
     standing: np.ndarray
@@ -37,19 +37,19 @@ class Stage:
 
 
 class FinishedStages:
-    """Keeps finished stages, and finds them again after an interruption.
+    """Saves finished stages, and finds them after an interruption.
 
     Args:
-        path: a JSON file, made with the first stage; None keeps nothing.
-        model: what identifies the model.
-        data: what identifies the examples and their batches.
-        natural: what stands without an attack, as in `Stage.standing`.
-        random: whether that changes each time one looks, with random numbers.
-        writes: whether this process writes the file; of many workers one does.
+        path: a JSON file, created with the first stage; None saves nothing.
+        model: identifies the model.
+        data: identifies the examples and their batches.
+        natural: what the model gets right without an attack, as in `Stage.standing`.
+        random: whether the model draws random numbers, so that `natural` may differ.
+        writes: whether this process writes the file; on many workers one does.
 
     Attributes:
-        natural: which examples stood without an attack when the file was begun: the
-            stages in it are about them.
+        natural: what the model got right when the file was created, on which its stages
+            are based; without a file as passed.
 
     Raises:
         ValueError: the file is damaged, or of another model or other data.
@@ -67,7 +67,7 @@ class FinishedStages:
     ) -> None:
         self._path = None if path is None else pathlib.Path(path)
         self._writes = writes
-        # In this order: with other data, everything else differs as well.
+        # Compared in this order: with other data, the rest differs as well.
         self._header = {"schema_version": SCHEMA_VERSION, "data": data, "model": model}
         self._stages: dict[str, Stage] = {}
         self.natural = natural
@@ -76,7 +76,7 @@ class FinishedStages:
 
     @property
     def checksum(self) -> int:
-        """Of all that is finished."""
+        """The checksum of all finished stages."""
         stages = {key: _to_bits(stage.standing) for key, stage in self._stages.items()}
         everything = [_to_bits(self.natural), sorted(stages.items())]
         return zlib.crc32(json.dumps(everything).encode())
@@ -86,7 +86,7 @@ class FinishedStages:
         return self._stages.get(_key(settings))
 
     def add(self, settings: dict[str, Any], stage: Stage) -> None:
-        """Keeps a stage; the file is whole at every moment."""
+        """Adds a stage, and replaces the file by one with it."""
         self._stages[_key(settings)] = stage
         if self._path is not None and self._writes:
             stages = {key: _to_dict(stage) for key, stage in self._stages.items()}
@@ -119,7 +119,7 @@ class FinishedStages:
     def _check_header(self, path: pathlib.Path, read: dict[str, Any]) -> None:
         for part, mine in self._header.items():
             if read[part] != mine:
-                its, mine, other = _apart(read[part], mine)
+                its, mine, other = _differences(read[part], mine)
                 raise ValueError(
                     f"Argument `resume` names an evaluation of another {part}{other}: "
                     f"{path} has {its!r}, now it is {mine!r}. {_REMEDY}"
@@ -128,16 +128,16 @@ class FinishedStages:
     def _check_natural(
         self, path: pathlib.Path, natural: np.ndarray, random: bool
     ) -> None:
-        moved = int((natural != self.natural).sum())
-        if not random and moved > MOVED_BY_ROUNDING * natural.size:
+        changed = int((natural != self.natural).sum())
+        if not random and changed > CHANGED_BY_ROUNDING * natural.size:
             raise ValueError(
                 "Argument `resume` names an evaluation of another model (other "
-                f"predictions): without an attack, {moved} of {natural.size} that were "
-                f"right in {path} are wrong now, or the reverse. {_REMEDY}"
+                f"predictions): without an attack, {changed} of {natural.size} that "
+                f"were right in {path} are wrong now, or the reverse. {_REMEDY}"
             )
 
 
-# What reading a file raises that another program wrote, or half of one.
+# Errors of reading a file that is damaged, or of another program.
 _DAMAGED = (
     KeyError,
     TypeError,
@@ -149,7 +149,7 @@ _REMEDY = "Pass another path, or delete the file to begin anew."
 
 
 def check_path(path: Any) -> None:
-    """Raises if `resume` can be no file, before any work."""
+    """Raises if `resume` cannot be the path of a file."""
     try:
         folder = pathlib.Path(path).is_dir()
     except TypeError:
@@ -165,8 +165,8 @@ def check_path(path: Any) -> None:
         )
 
 
-def _apart(its: Any, mine: Any) -> tuple[Any, Any, str]:
-    """What differs between two parts of a header, and its names in brackets."""
+def _differences(its: Any, mine: Any) -> tuple[Any, Any, str]:
+    """The entries that differ in a part of the header, and their names in brackets."""
     if not isinstance(its, dict) or not isinstance(mine, dict):
         return its, mine, ""
     names = [name for name in {**its, **mine} if its.get(name) != mine.get(name)]
@@ -186,7 +186,7 @@ def _from_dict(read: dict[str, Any], shape: tuple[int, ...]) -> Stage:
 
 
 def _to_bits(standing: np.ndarray) -> str:
-    return "".join("1" if stands else "0" for stands in standing.flat)
+    return "".join("1" if survives else "0" for survives in standing.flat)
 
 
 def _from_bits(bits: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -7,12 +7,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
-from keras_free_adv import image_axes
+from keras_free_adv import backends, image_axes
 from keras_free_adv.attacks.half_precision import gradient_scale
 from keras_free_adv.attacks.target import Target
-from keras_free_adv.logits import call_in_inference_mode
+from keras_free_adv.geometry import Ball
+from keras_free_adv.logits import outputs_in_inference_mode
 from keras_free_adv.model_cache import ModelCache
 from keras_free_adv.predictions import Predictions
 
@@ -52,7 +53,7 @@ def saturated_and_flat(
         _leads_somewhere(input_gradients(model, view, loss, images, classes, graphs))
         for loss in (view.losses.cross_entropy, view.losses.margin)
     )
-    margin = np.asarray(view.losses.margin(classes, logits))
+    margin = ops.convert_to_numpy(view.losses.margin(classes, logits))
     saturated = of_margin & (~of_loss | (-margin > LARGEST_MARGIN))
     return saturated, ~of_margin
 
@@ -84,12 +85,12 @@ def input_gradients(
 
     def gradient(images: Any, classes: Any) -> Any:
         target = Target(
-            outputs=lambda images: call_in_inference_mode(model_of(), images),
+            outputs=lambda images: outputs_in_inference_mode(model_of(), images),
             view=view,
             labels=classes,
             given_labels=classes,
             gradient_scale=scale,
-            value_range=(-math.inf, math.inf),  # nothing is clipped
+            ball=Ball(math.inf, "linf", (-math.inf, math.inf)),  # nothing is clipped
             data_format=image_axes.LAST,
             without_gradient="zero",
         )
@@ -97,18 +98,12 @@ def input_gradients(
             lambda images: (loss(classes, target.logits(images)),), images
         )[1]
 
-    spec = tf.TensorSpec((None,) + images.shape[1:], tf.float32)
-    # A graph that is called as such is no retracing to warn of.
-    graph = graphs.get(
+    compiled = graphs.get(
         model,
         (loss, view, images.shape[1:]),
-        lambda: tf.function(
-            gradient,
-            input_signature=[spec, tf.TensorSpec((None, *classes.shape[1:]), tf.int32)],
-            autograph=False,
-        ).get_concrete_function(),
+        lambda: backends.compiled(gradient, model_of),
     )
-    return graph(tf.constant(images), tf.constant(classes, tf.int32)).numpy()
+    return ops.convert_to_numpy(compiled(images, classes.astype("int32")))
 
 
 def _leads_somewhere(gradients: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How well a share is known from so many examples."""
+"""Confidence intervals of shares of examples, and a test of their difference."""
 
 import math
 
@@ -9,16 +9,16 @@ Z_95 = 1.959963984540054
 
 
 def binomial_interval(successes: int, examples: int) -> tuple[float, float]:
-    """The 95% interval of a share, by Wilson's score (1927).
+    """The 95% confidence interval of a share, by Wilson's score (1927).
 
-    Unlike the textbook's p +- 1.96 sqrt(p (1 - p) / n) it is right near 0 and 1 too.
+    Unlike the textbook's p +- 1.96 sqrt(p (1 - p) / n) it also holds near 0 and 1.
 
     Args:
-        successes: how many of the examples.
-        examples: how many examples, 1 or more.
+        successes: number of successes.
+        examples: number of examples, 1 or more.
 
     Returns:
-        Lowest and highest share.
+        The ends of the interval.
 
     Example:
     >>> low, high = binomial_interval(450, 1000)
@@ -39,15 +39,15 @@ def paired_difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float,
 
     Only the examples on which they differ count: with b right in `one` only and c in
     `other` only, the difference is (b - c) / n and its variance
-    (b + c - (b - c)^2 / n) / n^2. Half an example is added to each cell of the table
-    (Agresti and Min 2005), so that few examples prove nothing.
+    (b + c - (b - c)^2 / n) / n^2. Half an example is added to each cell of the 2x2
+    table (Agresti and Min 2005), which makes the interval valid for few examples.
 
     Args:
         one: whether each example is right, `[N]`, bool.
         other: the same, of the other.
 
     Returns:
-        The difference of the shares, one - other, and the interval's ends.
+        The difference of the shares, one - other, and the ends of its interval.
     """
     n = len(one)
     b, c = int((one & ~other).sum()), int((other & ~one).sum())
@@ -60,8 +60,8 @@ def paired_difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float,
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     """The p-value of "both are right equally often", on the same examples.
 
-    McNemar's test (1947), exact and two-sided: of the examples on which they differ,
-    each is as likely to be right in `one` only as in `other` only.
+    McNemar's test (1947), exact and two-sided. Its null hypothesis: an example on which
+    they differ is as likely to be right in `one` as in `other`.
 
     Args:
         one: whether each example is right, `[N]`, bool.
@@ -75,5 +75,5 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     b, c = int((one & ~other).sum()), int((other & ~one).sum())
     differ = b + c
     tail = sum(math.comb(differ, k) for k in range(min(b, c) + 1))
-    # Whole numbers: a quotient of floats would overflow with some thousand examples.
+    # A quotient of integers: floats would overflow from about a thousand examples on.
     return min(1.0, 2 * tail / 2**differ)

@@ -1,4 +1,4 @@
-"""What tells one model from another, also in the next process."""
+"""Checksums that identify a model, the same in every process."""
 
 import hashlib
 import json
@@ -8,15 +8,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_free_adv import renamed_arguments
 from keras_free_adv.attacks.half_precision import compute_dtypes
 
-# Of a model's configuration, what does not say what the model computes: how it is
-# trained, for which batch it was built, and which objects appear twice.
-_BESIDE_THE_POINT = ("compile_config", "build_config", "shared_object_id")
+# Parts of a model's configuration that do not change what it computes: how it is
+# trained, the shapes it was built for, and numbers of shared objects.
+_IRRELEVANT = ("compile_config", "build_config", "shared_object_id")
+
+# An evaluation that the first release began can be finished: in the checksum the
+# arguments have the names that they had then.
+_FIRST_NAMES = {new: old for old, new in renamed_arguments.TRAINING.items()}
 
 
 def weights_checksum(model: keras.Model) -> str:
-    """Of all weights, in their order."""
+    """The checksum of all weights, in their order."""
     digest = hashlib.sha256()
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).data)
@@ -24,9 +29,9 @@ def weights_checksum(model: keras.Model) -> str:
 
 
 def identity_of(model: keras.Model) -> dict[str, Any]:
-    """Checksums of weights and architecture, and the dtypes, as JSON holds them.
+    """The checksums of weights and architecture, and the dtypes, as plain values.
 
-    The architecture is None for a model whose configuration Keras cannot write.
+    The architecture is None for a model that Keras cannot serialize.
     """
     return {
         "weights": weights_checksum(model),
@@ -40,16 +45,21 @@ def _architecture_checksum(model: keras.Model) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             config = json.loads(model.to_json())
-    except Exception:  # a user's `get_config` may raise anything, or be missing
+    except Exception:  # a user's `get_config` may be missing, or raise anything
         return None
+    return config_checksum(config)
+
+
+def config_checksum(config: dict[str, Any]) -> str:
+    """Of a model's configuration, as JSON holds it."""
     names: dict[str, str] = {}
     _number_names(config, names)
-    essence = json.dumps(_essence(config, names), sort_keys=True)
-    return hashlib.sha256(essence.encode()).hexdigest()[:16]
+    relevant = json.dumps(_relevant(config, names), sort_keys=True)
+    return hashlib.sha256(relevant.encode()).hexdigest()[:16]
 
 
 def _number_names(config: Any, names: dict[str, str]) -> None:
-    """Gives each layer's name its number: the same program counts on, "dense_1"."""
+    """Numbers the layers in `names`; in "dense_1" Keras counts other models' too."""
     if isinstance(config, dict):
         if isinstance(config.get("name"), str):
             names.setdefault(config["name"], f"#{len(names)}")
@@ -60,25 +70,25 @@ def _number_names(config: Any, names: dict[str, str]) -> None:
             _number_names(value, names)
 
 
-def _essence(config: Any, names: dict[str, str]) -> Any:
-    """A configuration without what is beside the point, its layers numbered."""
+def _relevant(config: Any, names: dict[str, str]) -> Any:
+    """The configuration without its irrelevant parts, and with numbered layers."""
     if isinstance(config, dict):
         return {
-            key: names.get(value, value)
+            _FIRST_NAMES.get(key, key): names.get(value, value)
             if key == "name" and isinstance(value, str)
-            else _essence(value, names)
+            else _relevant(value, names)
             for key, value in config.items()
-            if key not in _BESIDE_THE_POINT
+            if key not in _IRRELEVANT
         }
-    if _is_tensor_of_a_layer(config):
+    if _is_layer_output(config):
         return [names.get(config[0], config[0]), *config[1:]]
     if isinstance(config, list):
-        return [_essence(value, names) for value in config]
+        return [_relevant(value, names) for value in config]
     return config
 
 
-def _is_tensor_of_a_layer(config: Any) -> bool:
-    """Whether it is [name of the layer, number of the call, number of the output]."""
+def _is_layer_output(config: Any) -> bool:
+    """Whether it is [name of the layer, index of the call, index of the output]."""
     return (
         isinstance(config, list)
         and len(config) == 3

@@ -1,33 +1,34 @@
-"""Doubts about the model: does it tell classes apart, has it a gradient, and so on."""
+"""Warnings about the model: its outputs, its gradients, its predictions."""
 
 import keras
 
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.backends.final_operation import SIGMOID
 from keras_free_adv.evaluation.probe import Probe, Probes
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
-from keras_free_adv.logits import LOGITS, PROBABILITIES, SIGMOID
+from keras_free_adv.logits import LOGITS, PROBABILITIES
 
-# What happens on a larger share of the images looked at, and on so many of them at
-# least, is no accident of a few.
+# What happens on more than this share of the probed images, and on this many of them,
+# is not due to a few unusual images.
 SHARE = 0.05
-LEAST = 3
-# One class for everything: if so many examples are of others, it is no accident.
-LEAST_OF_OTHERS = 10
-# Probabilities may leave [0, 1] by this much: half precision rounds.
-SLACK = 0.01
+MIN_IMAGES = 3
+# A constant prediction is a finding if this many examples have another label.
+MIN_OTHER_LABELS = 10
+# Half precision may round probabilities this far out of [0, 1].
+TOLERANCE = 0.01
 
 
 def misread_outputs(attacks: list[Attack], probes: Probes) -> list[str]:
     """Probabilities attacked as logits, or logits as probabilities."""
     return [
-        f"{_names(alike)}: the outputs are read as {why}"
-        for alike, probe in _read_alike(attacks, probes)
+        f"{_names(group)}: the outputs are read as {why}"
+        for group, probe in _by_probe(attacks, probes)
         if (why := _why_misread(probe))
     ]
 
 
 def _why_misread(probe: Probe) -> str | None:
-    """As what the outputs are misread, and what to do, if they are."""
+    """What the outputs are misread as, and the remedy; None if they are not."""
     low, high = probe.lowest_output, probe.highest_output
     remedy = "Pass from_logits='auto', or a model that returns logits."
     if probe.ignored == SIGMOID and not probe.largest_is_class:
@@ -46,7 +47,7 @@ def _why_misread(probe: Probe) -> str | None:
             f"logits, but {found}: they are probabilities, whose gradient vanishes, so "
             f"that accuracy under attack is overestimated. {remedy}"
         )
-    if probe.source == PROBABILITIES and (low < -SLACK or high > 1 + SLACK):
+    if probe.source == PROBABILITIES and (low < -TOLERANCE or high > 1 + TOLERANCE):
         return (
             f"probabilities, but they lie between {low:.3g} and {high:.3g}, and the "
             "attack cannot climb their logarithm. Pass from_logits=True."
@@ -54,48 +55,48 @@ def _why_misread(probe: Probe) -> str | None:
     return None
 
 
-def one_class_for_everything(
+def constant_prediction(
     report: RobustnessReport, attacks: list[Attack], probes: Probes
 ) -> list[str]:
-    """A model that has learned nothing but which class to name."""
-    probe = probes[attacks[0].name]  # natural accuracy is measured in its way
+    """One class that is predicted for every image."""
+    probe = probes[attacks[0].name]  # natural accuracy is of the same logits
     right = int(report.robust[NATURAL].sum())
     if (
         probe.only_predicted is None
         or right != probe.labels_of_it
-        or report.examples - right < LEAST_OF_OTHERS
-        # Then this is why, and has its own doubt.
+        or report.examples - right < MIN_OTHER_LABELS
+        # `misread_outputs` gives this cause.
         or _why_misread(probe)
     ):
         return []
     return [
         f"The model predicts class {probe.only_predicted} for everything: for all "
-        f"{probe.images} images that were looked at, and natural accuracy, "
+        f"{probe.images} images that were probed, and natural accuracy, "
         f"{right / report.examples:.2%}, is the share of that class among the labels. "
-        "It does not tell classes apart, and accuracy under attack says nothing. "
+        "It does not tell classes apart, and accuracy under attack means nothing. "
         "Training is most likely stuck at chance: lower the learning rate, warm it up "
-        "or epsilon (epsilon_warmup), or train with a smaller m (replays). If training "
-        "accuracy was above chance, see whether these images are on the scale that the "
-        "model was trained on."
+        "or epsilon (epsilon_warmup_steps), or train with a smaller m (replays). If "
+        "training accuracy was above chance, see whether these images are on the scale "
+        "that the model was trained on."
     ]
 
 
 def saturated_loss(attacks: list[Attack], probes: Probes) -> list[str]:
     """A loss that is constant in floating point, around images the model is sure of."""
     return [
-        doubt
-        for alike, probe in _read_alike(attacks, probes)
-        # What is misread has its own doubt.
-        if not _why_misread(probe) and _many(probe.saturated, probe.correct)
-        for doubt in _of_saturation(alike, probe)
+        warning
+        for group, probe in _by_probe(attacks, probes)
+        # `misread_outputs` gives another cause.
+        if not _why_misread(probe) and _is_frequent(probe.saturated, probe.correct)
+        for warning in _saturation(group, probe)
     ]
 
 
-def _of_saturation(alike: list[Attack], probe: Probe) -> list[str]:
+def _saturation(group: list[Attack], probe: Probe) -> list[str]:
     found = _share(probe.saturated, probe.correct) + " correctly classified images"
     if probe.source == PROBABILITIES:
-        blind = [a for a in alike if _uses_gradients(a)]
-        what = (
+        affected = [a for a in group if _uses_gradients(a)]
+        cause = (
             f"on {found} the probability of the true class saturates: it is exactly "
             "1, or the gradient of the cross-entropy is lost, in floating point"
         )
@@ -104,8 +105,8 @@ def _of_saturation(alike: list[Attack], probe: Probe) -> list[str]:
             "softmax the last one, and pass from_logits=True or 'auto'."
         )
     else:
-        blind = [a for a in alike if _climbs_cross_entropy_only(a)]
-        what = (
+        affected = [a for a in group if _climbs_cross_entropy_only(a)]
+        cause = (
             f"on {found} the gradient of the cross-entropy is lost in floating point, "
             "and that of the margin of the logits is not: logits this large saturate it"
         )
@@ -113,49 +114,49 @@ def _of_saturation(alike: list[Attack], probe: Probe) -> list[str]:
             "Attack the margin, with PGDAttack(loss='cw_margin') or "
             "APGDAttack(loss='dlr'), or divide the logits by a constant."
         )
-    if not blind:
+    if not affected:
         return []
     return [
-        f"{_names(blind)}: {what}. An attack that climbs it stands still, and accuracy "
-        f"is overestimated. {remedy}"
+        f"{_names(affected)}: {cause}. An attack that climbs it stands still, and "
+        f"accuracy is overestimated. {remedy}"
     ]
 
 
 def no_gradient(attacks: list[Attack], probes: Probes) -> list[str]:
     """Input gradients that are zero or not finite, whatever the loss."""
     return [
-        f"{_names(blind)}: on {_share(probe.without_gradient, probe.correct)} "
+        f"{_names(affected)}: on {_share(probe.without_gradient, probe.correct)} "
         "correctly classified images the input gradient is exactly zero or not finite, "
         "whatever the loss: something in the model (rounding, a cast to whole numbers, "
         "a saturated activation) has none. An attack that follows it says nothing. Use "
         "SquareAttack, or give that operation a differentiable stand-in (BPDA, Athalye "
         "et al. 2018)."
-        for alike, probe in _read_alike(attacks, probes)
-        if _many(probe.without_gradient, probe.correct)
-        and (blind := [attack for attack in alike if _uses_gradients(attack)])
+        for group, probe in _by_probe(attacks, probes)
+        if _is_frequent(probe.without_gradient, probe.correct)
+        and (affected := [attack for attack in group if _uses_gradients(attack)])
     ]
 
 
 def random_outputs(attacks: list[Attack], probes: Probes) -> list[str]:
     """A forward pass that draws random numbers."""
-    trusting = [a for a in attacks if not _averages_gradients(a)]
-    if not trusting or not is_random(probes):
+    affected = [a for a in attacks if not _averages_gradients(a)]
+    if not affected or not is_random(probes):
         return []
     probe = max(probes.values(), key=lambda probe: probe.random)
     return [
-        f"{_names(trusting)}: the outputs for {_share(probe.random, probe.images)} "
+        f"{_names(affected)}: the outputs for {_share(probe.random, probe.images)} "
         "images change from one forward pass to the next: the model draws random "
-        "numbers in inference, and an attack that takes one draw for the truth is "
-        "misled. Use AutoAttack(version='rand') or APGDAttack(gradient_samples=20), "
+        "numbers in inference, and an attack that sees a single draw is misled. "
+        "Use AutoAttack(version='rand') or APGDAttack(gradient_samples=20), "
         "or turn the randomness off."
     ]
 
 
-def outputs_that_depend_on_the_batch(probes: Probes) -> list[str]:
+def batch_dependent_outputs(probes: Probes) -> list[str]:
     """Predictions that change with the other images of a minibatch."""
     probe = max(probes.values(), key=lambda probe: probe.changed_by_batch)
-    # A random model changes in another batch, too, and that proves nothing.
-    if is_random(probes) or not _many(probe.changed_by_batch, probe.moved):
+    # The outputs of a random model change anyway.
+    if is_random(probes) or not _is_frequent(probe.changed_by_batch, probe.moved):
         return []
     return [
         f"The outputs for {_share(probe.changed_by_batch, probe.moved)} images change "
@@ -168,11 +169,11 @@ def outputs_that_depend_on_the_batch(probes: Probes) -> list[str]:
 
 def is_random(probes: Probes) -> bool:
     """Whether the model's outputs change from pass to pass."""
-    return any(_many(probe.random, probe.images) for probe in probes.values())
+    return any(_is_frequent(probe.random, probe.images) for probe in probes.values())
 
 
-def _many(count: int, of: int) -> bool:
-    return count >= LEAST and count > SHARE * of
+def _is_frequent(count: int, of: int) -> bool:
+    return count >= MIN_IMAGES and count > SHARE * of
 
 
 def _share(count: int, of: int) -> str:
@@ -183,10 +184,10 @@ def _names(attacks: list[Attack]) -> str:
     return ", ".join(attack.name for attack in attacks)
 
 
-def _read_alike(
+def _by_probe(
     attacks: list[Attack], probes: Probes
 ) -> list[tuple[list[Attack], Probe]]:
-    """The attacks that obtain the logits in one way, and what was seen in that way."""
+    """The attacks that use the same logits, with the probe of these."""
     distinct = {id(probes[attack.name]): probes[attack.name] for attack in attacks}
     return [
         ([attack for attack in attacks if probes[attack.name] is probe], probe)
@@ -200,8 +201,8 @@ def _uses_gradients(attack: Attack) -> bool:
 
 def _climbs_cross_entropy_only(attack: Attack) -> bool:
     """Whether each part with a gradient takes the cross-entropy's."""
-    seeing = [part for part in attack.parts() if part.white_box]
-    return bool(seeing) and all(climbs_cross_entropy(part) for part in seeing)
+    white_box = [part for part in attack.parts() if part.white_box]
+    return bool(white_box) and all(climbs_cross_entropy(part) for part in white_box)
 
 
 def climbs_cross_entropy(part: Attack) -> bool:

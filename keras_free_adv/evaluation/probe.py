@@ -8,13 +8,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
+from keras_free_adv import backends
 from keras_free_adv.attacks.half_precision import compute_dtypes
 from keras_free_adv.evaluation.input_gradients import saturated_and_flat
 from keras_free_adv.evaluation.survivors import all_right
-from keras_free_adv.logits import LOGITS, PROBABILITIES, call_in_inference_mode
+from keras_free_adv.logits import LOGITS, PROBABILITIES, outputs_in_inference_mode
 from keras_free_adv.model_cache import ModelCache
 from keras_free_adv.predictions import Predictions
 
@@ -32,6 +32,9 @@ ROUNDINGS = 8
 ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 TENSOR_FLOAT_32_ROUNDING = 2.0**-11
 LEAST_TOLERANCE = 1e-4
+
+# What was compiled, for a model that is evaluated again.
+_GRAPHS = ModelCache()
 
 # Maps images `[B, ...]` to logits `[B, C]` and outputs `[B, units]`.
 Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -104,7 +107,7 @@ def probe(
     view: Predictions,
     images: np.ndarray,
     labels: Any,
-    graphs: ModelCache | None = None,
+    graphs: ModelCache = _GRAPHS,
 ) -> Probe:
     """Looks at a model and its data.
 
@@ -121,9 +124,8 @@ def probe(
     Returns:
         A `Probe`.
     """
-    graphs = ModelCache() if graphs is None else graphs
     images = images[:LOOKED_AT]
-    truths = np.asarray(view.encoded(labels))
+    truths = ops.convert_to_numpy(view.encoded(labels))
     counts = np.unique(truths, axis=0, return_counts=True)[1]
     data: dict[str, Any] = {
         "source": view.source,
@@ -147,7 +149,7 @@ def probe(
             found.update(_of_one_class(logits, truths))
         found.update(_of_repeats(model, view, images, graphs))
         # An image that comes out as NaN is no class, as for the attacks.
-        right = all_right(~np.asarray(view.losses.are_wrong(truth, logits)))
+        right = all_right(~ops.convert_to_numpy(view.losses.are_wrong(truth, logits)))
         certain = found["shares"] & _are_certain(view, truth, outputs)
         # All of the images: a model may take minibatches of one size only.
         saturated, flat = saturated_and_flat(model, view, images, truth, logits, graphs)
@@ -213,7 +215,7 @@ def _in_another_batch(
         # mostly cannot be made. An operation that fails when it runs would have
         # TensorFlow write to the user's console ("Local rendezvous is aborting").
         return _forward(model, view, images, graphs, rows=len(half))(images[half])
-    except (ValueError, TypeError, tf.errors.OpError):
+    except backends.WRONG_SIZE:
         forward = _forward(model, view, images, graphs)
         repeated = np.resize(half, len(images))
         logits, outputs = forward(images[repeated])
@@ -234,22 +236,18 @@ def _forward(
     model_of: Callable[[], Any] = weakref.ref(model)
 
     def both(images: Any) -> tuple[Any, Any]:
-        outputs = call_in_inference_mode(model_of(), images)
-        return view(outputs), ops.cast(outputs, "float32")
+        outputs = outputs_in_inference_mode(model_of(), images)
+        return view(outputs), ops.cast(outputs.values, "float32")
 
-    spec = tf.TensorSpec((rows,) + images.shape[1:], tf.float32)
-    # A graph that is called as such is no retracing to warn of.
-    graph = graphs.get(
+    compiled = graphs.get(
         model,
         (view, rows, images.shape[1:]),
-        lambda: tf.function(
-            both, input_signature=[spec], autograph=False
-        ).get_concrete_function(),
+        lambda: backends.compiled(both, model_of, any_size=rows is None),
     )
 
     def forward(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits, outputs = graph(tf.constant(images))
-        return logits.numpy(), outputs.numpy()
+        logits, outputs = compiled(images)
+        return ops.convert_to_numpy(logits), ops.convert_to_numpy(outputs)
 
     return forward
 
@@ -264,10 +262,7 @@ def _differ(model: keras.Model, one: np.ndarray, other: np.ndarray) -> np.ndarra
 
 def _tolerance(model: keras.Model) -> float:
     """How much rounding may change outputs, as a share of their range."""
-    exact = 0.0
-    if tf.config.list_physical_devices("GPU"):
-        enabled = tf.config.experimental.tensor_float_32_execution_enabled()
-        exact = TENSOR_FLOAT_32_ROUNDING if enabled else 0.0
+    exact = TENSOR_FLOAT_32_ROUNDING if backends.rounds_float32() else 0.0
     rounding = max(ROUNDING.get(dtype, exact) for dtype in compute_dtypes(model))
     return max(ROUNDINGS * rounding, LEAST_TOLERANCE)
 

@@ -1,6 +1,6 @@
-"""The figures that Shafahi et al. (2019) published, to print beside measured ones.
+"""The accuracies that Shafahi et al. (2019) published, in percent of the test set.
 
-Percent of the test set, under the names that `paper_attacks` gives its columns.
+Columns have the names of the attacks of `paper_attacks`.
 """
 
 from collections.abc import Mapping
@@ -50,8 +50,8 @@ def published_figures(dataset: str, training: str) -> dict[str, float]:
 
     Args:
         dataset: "cifar10", "cifar100" or "imagenet".
-        training: the row: "natural", "free_m8", "7pgd", ...; an unknown name raises an
-            error that lists them.
+        training: the row: "natural", "free_m8", "7pgd", ...; the error for an unknown
+            name lists them.
 
     Returns:
         Attack name to percent, for `RobustnessReport.to_markdown(published=...)`.

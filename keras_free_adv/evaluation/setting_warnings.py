@@ -1,26 +1,28 @@
-"""Doubts about the settings of an evaluation: examples, pixel scale, steps."""
+"""Warnings about the settings of an evaluation: examples, pixel scale, step sizes."""
+
+from collections.abc import Iterator
 
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.evaluation.probe import Probes
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 
-# An accuracy that is known less well than this is said to be.
-WIDEST_HALF_INTERVAL = 0.05
-# So many labels that are all the same are no accident of a few.
-LEAST_OF_ONE_CLASS = 10
+# Half the width of the widest 95% interval that gives no warning.
+MAX_HALF_INTERVAL = 0.05
+# Fewer labels than this may be all the same by chance.
+MIN_OF_ONE_CLASS = 10
 # Pixels that use a smaller share of `value_range` are on another scale.
-SLIVER = 0.02
+MIN_USED_SHARE = 0.02
 # As a share of the width of `value_range`.
 GREY_LEVEL = 1 / 255
-# Room for the rounding of 2.5 * epsilon / steps and the like.
+# Tolerance for the rounding of step sizes such as 2.5 * epsilon / steps.
 ROUNDING = 1e-6
 
 
 def few_examples(report: RobustnessReport) -> list[str]:
-    """Accuracies that are known to more than 5 percentage points only."""
+    """An accuracy whose 95% interval is wider than +-5 percentage points."""
     half = {name: (high - low) / 2 for name, (low, high) in report.intervals.items()}
     name = max(half, key=lambda name: half[name])
-    if half[name] <= WIDEST_HALF_INTERVAL:
+    if half[name] <= MAX_HALF_INTERVAL:
         return []
     return [
         f"Only {report.examples} examples were evaluated: {name} is known to "
@@ -33,13 +35,13 @@ def examples_of_one_class(
     report: RobustnessReport, attacks: list[Attack], probes: Probes
 ) -> list[str]:
     """Labels that are all the same, as in the first minibatch of an ordered folder."""
-    probe = probes[attacks[0].name]  # the labels are the same in all
-    if probe.label_classes > 1 or report.examples < LEAST_OF_ONE_CLASS:
+    probe = probes[attacks[0].name]  # all probes have the same labels
+    if probe.label_classes > 1 or report.examples < MIN_OF_ONE_CLASS:
         return []
     return [
-        f"All {report.examples} examples are of one class, and the model tells several "
-        "apart: these are accuracies of that class, not of the model. The data are "
-        "probably ordered by class, as an image folder is. Shuffle before taking a "
+        f"All {report.examples} examples are of one class, and the model has several: "
+        "these are accuracies on that class, not of the model. The data are probably "
+        "ordered by class, as an image folder is. Shuffle before taking a "
         "part: dataset.shuffle(examples, seed=0) before batch and take, "
         "shuffle=True with a seed in image_dataset_from_directory, or a permutation "
         "of the arrays."
@@ -48,38 +50,32 @@ def examples_of_one_class(
 
 def wrong_pixel_scale(
     report: RobustnessReport, attacks: list[Attack], probes: Probes
-) -> list[str]:
+) -> Iterator[str]:
     """Images, or an epsilon, on another scale than `value_range`."""
-    probe = probes[attacks[0].name]  # the images are the same in all
+    probe = probes[attacks[0].name]  # all probes have the same images
     low, high = report.threat_models[attacks[0].name]["value_range"]
     width = high - low
     used = (probe.highest_pixel - probe.lowest_pixel) / width
-    if used < SLIVER:
-        return [
+    if used < MIN_USED_SHARE:
+        yield (
             f"Pixels lie between {probe.lowest_pixel:g} and {probe.highest_pixel:g}, "
             f"{used:.1%} of value_range=({low:g}, {high:g}): epsilon, on the scale of "
             "value_range, is larger or smaller than meant. Pass the range your images "
             "have, such as value_range=(0, 1), with epsilon on the same scale."
-        ]
-    doubts = []
+        )
+        return
     for attack in attacks:
         if attack.norm == "linf":
-            least, what = GREY_LEVEL / 10, "less than a tenth of a grey level"
+            minimum, size = GREY_LEVEL / 10, "less than a tenth of a grey level"
         else:
-            least, what = GREY_LEVEL, "less than one grey level of one pixel"
-        if attack.epsilon < least * width:
-            doubts.append(
-                f"{attack.name}: epsilon={attack.epsilon:g} is {what} of 8-bit images "
+            minimum, size = GREY_LEVEL, "less than one grey level of one pixel"
+        if attack.epsilon < minimum * width:
+            yield (
+                f"{attack.name}: epsilon={attack.epsilon:g} is {size} of 8-bit images "
                 f"in value_range=({low:g}, {high:g}), so that accuracy under attack is "
                 "hardly below natural accuracy. Give epsilon on the pixel scale: 8 / "
                 "255 for images in [0, 1], 8 for images in 0..255."
             )
-    return doubts
-
-
-def steps_that_miss_the_ball(attacks: list[Attack]) -> list[str]:
-    """Step sizes too small to reach the ball's edge, or that jump across it."""
-    return [doubt for attack in attacks for doubt in _of_steps(attack)]
 
 
 def reaches_the_edge(attack: Attack) -> bool:
@@ -96,22 +92,21 @@ def jumps_across(attack: Attack) -> bool:
     return step_size is not None and step_size > 2 * attack.epsilon * (1 + ROUNDING)
 
 
-def _of_steps(attack: Attack) -> list[str]:
-    doubts = []
-    for part in attack.parts():
+def unsuitable_step_sizes(attacks: list[Attack]) -> Iterator[str]:
+    """Step sizes too small to reach the edge of the ball, or longer than its width."""
+    for attack, part in [(one, part) for one in attacks for part in one.parts()]:
         name = attack.name if part is attack else f"{attack.name}, {part.name}"
         if not reaches_the_edge(part):
-            doubts.append(
+            yield (
                 f"{name}: {part.steps} steps of {part.step_size:g} lead "
                 f"{part.steps * part.step_size:g} far and cannot reach the edge of a "
                 f"ball of epsilon={part.epsilon:g}, so that accuracy is overestimated. "
                 "Leave out step_size, which is then 2.5 * epsilon / steps."
             )
         if jumps_across(part):
-            doubts.append(
+            yield (
                 f"{name}: step_size={part.step_size:g} is more than the width of the "
                 f"ball, 2 * epsilon={2 * part.epsilon:g}: each step jumps from edge to "
                 "edge, and more steps are no better than one. Leave out step_size, "
                 "which is then 2.5 * epsilon / steps."
             )
-    return doubts

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops, tree
 
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.distribution.replicas import Replicas
@@ -20,10 +20,10 @@ REFILL_SHARE = 1 / 8
 class Survivors:
     """Takes examples through the runs of one attack.
 
-    An example stays in the batch, run after run, until it is fooled or has withstood
-    them all; then a waiting one takes its place. Of several labels, until all are
-    wrong. So the batch is full as long as
-    examples wait, and no step is spent on an example that is fooled already.
+    An example stays in the batch, run after run, until it is fooled (in all of several
+    labels) or has withstood them all; then a waiting one takes its place. So the batch
+    is full as long as examples wait, and few steps are spent in vain: it is refilled
+    when an eighth of its runs have ended.
 
     Args:
         attack: the attack.
@@ -103,55 +103,56 @@ class Survivors:
         ids, images, labels = (part[:room] for part in parts)
         rest = tuple(part[room:] for part in parts)
         self._waiting = [rest] if len(rest[0]) else []
-        self._begin(ids, np.zeros_like(ids), tf.constant(images), tf.constant(labels))
+        rows = map(ops.convert_to_tensor, (images, labels))
+        self._begin(ids, np.zeros_like(ids), *rows)
 
     def _begin(
         self, ids: np.ndarray, runs: np.ndarray, images: Any, labels: Any
     ) -> None:
         """Adds rows at the beginning of their runs to the batch."""
         compiled = self._compiled(images, labels)
-        slots = compiled.begin(images, labels, ids, runs)
+        active = compiled.begin(images, labels, ids, runs)
         self.forward += len(ids) * self._attack.passes_of_a_start()
-        rows = (images, labels, slots)
+        rows = (images, labels, active)
         self._rows = (
             rows
             if self._rows is None
-            else tf.nest.map_structure(
-                lambda *parts: tf.concat(parts, 0), self._rows, rows
+            else tree.map_structure(
+                lambda *parts: ops.concatenate(parts), self._rows, rows
             )
         )
         self._ids = np.concatenate([self._ids, ids])
         self._run = np.concatenate([self._run, runs])
 
     def _step(self) -> None:
-        images, labels, slots = self._rows  # type: ignore[misc]
+        images, labels, active = self._rows  # type: ignore[misc]
         stop_after = max(1, int(len(self._ids) * REFILL_SHARE))
         compiled = self._compiled(images, labels)
-        slots, steps = self._replicas.run(
-            compiled.advance, (images, labels, slots), stop_after
+        active, steps = self._replicas.run(
+            compiled.advance, (images, labels, active), stop_after
         )
         forward, backward = self._attack.passes_of_a_step(self._view.classes)
         self.forward += steps * forward
         self.backward += steps * backward
-        self._rows = (images, labels, slots)
+        self._rows = (images, labels, active)
 
     def _take_out(self) -> None:
-        images, labels, slots = self._rows  # type: ignore[misc]
-        self.right[self._ids] &= ~slots.best.fooled.numpy()
+        images, labels, active = self._rows  # type: ignore[misc]
+        self.right[self._ids] &= ~ops.convert_to_numpy(active.best.fooled)
         fooled = ~any_right(self.right[self._ids])
-        ended = slots.step.numpy() >= self._attack.steps_of_a_run
+        ended = ops.convert_to_numpy(active.step) >= self._attack.steps_of_a_run
         again = ended & ~fooled & (self._run + 1 < self._runs)
         withstood = ended & ~fooled & ~again
         self._finished(int((fooled | withstood).sum()))
 
         ids, runs = self._ids[again], self._run[again] + 1
         restarted = [
-            tf.gather(rows, np.flatnonzero(again)) for rows in (images, labels)
+            ops.take(rows, np.flatnonzero(again), axis=0) for rows in (images, labels)
         ]
         kept = np.flatnonzero(~(ended | fooled))
         self._ids, self._run = self._ids[kept], self._run[kept]
-        self._rows = tf.nest.map_structure(
-            lambda rows: tf.gather(rows, kept), self._rows
+        self._rows = tree.map_structure(
+            lambda rows: ops.take(rows, kept, axis=0), self._rows
         )
         if len(ids):
             self._begin(ids, runs, *restarted)

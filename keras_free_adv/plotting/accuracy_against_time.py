@@ -1,4 +1,4 @@
-"""What robustness costs: accuracy against training time."""
+"""Draws accuracy against training time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,15 +22,15 @@ def plot_accuracy_against_time(
 
     Args:
         curves: name to (seconds of training so far, accuracy then, as a share).
-        ylabel: what the accuracy is of, such as "PGD-20 accuracy, 500 test images".
-        title: above the picture.
-        xlabel: what the seconds are of; they are drawn as minutes.
+        ylabel: label of the accuracy, such as "PGD-20 accuracy, 500 test images".
+        title: title of the picture.
+        xlabel: label of the time axis, which is in minutes.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        ValueError: no curve, or one whose seconds and accuracies do not pair.
+        ValueError: no curve, or one with other numbers of seconds and accuracies.
 
     Example:
     >>> figure = plot_accuracy_against_time({"Free": ([10, 20], [0.2, 0.3])})
@@ -53,7 +53,7 @@ def plot_accuracy_against_time(
 def plot_published_cost(dataset: str = "imagenet", attack: str = "pgd100") -> Figure:
     """Draws published accuracy under an attack against published training minutes.
 
-    Figures of Shafahi et al. (2019), from the recipes; nothing of it is measured here.
+    The figures are those of Shafahi et al. (2019), from the recipes; none is measured.
 
     Args:
         dataset: "imagenet", "cifar10" or "cifar100".
@@ -110,12 +110,13 @@ def _checked(curves: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                 f"{curve!r} for {name!r}."
             )
         seconds, accuracy = (
-            np.asarray(validation.array_or_tensor("curves", part)) for part in curve
+            validation.as_array(validation.array_or_tensor("curves", part))
+            for part in curve
         )
         if seconds.ndim != 1 or seconds.shape != accuracy.shape or not seconds.size:
             raise ValueError(
-                "Argument `curves` must hold as many seconds as accuracies, one at "
-                f"least. Received: shapes {seconds.shape} and {accuracy.shape} for "
+                "Argument `curves` must hold as many seconds as accuracies, at "
+                f"least one. Received: shapes {seconds.shape} and {accuracy.shape} for "
                 f"{name!r}."
             )
         checked[name] = seconds, accuracy
@@ -123,7 +124,7 @@ def _checked(curves: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _description(recipe: recipes.Recipe) -> str:
-    """Such as "ResNet-50, Free m=4"."""
+    """Names a row, such as "ResNet-50, Free m=4"."""
     arguments = recipe.method_arguments
     method = {
         "free": f"Free m={arguments.get('replays')}",

@@ -1,4 +1,4 @@
-"""Robust accuracy against how much an attack is allowed: measured, checked, drawn."""
+"""Curves of robust accuracy against the strength of an attack, checked and drawn."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -27,11 +27,11 @@ class Curve:
     """Accuracies of one model, with their 95% intervals.
 
     Attributes:
-        at: what the attack was allowed, in rising order, `[N]`.
+        at: the attack's epsilons, steps or restarts, in rising order, `[N]`.
         accuracy: shares, `[N]`.
         low: the lower end of each accuracy's interval, `[N]`.
         high: the upper end, `[N]`.
-        examples: how many examples were evaluated.
+        examples: the number of evaluated examples.
     """
 
     at: np.ndarray
@@ -42,7 +42,7 @@ class Curve:
 
     @classmethod
     def of(cls, report: RobustnessReport, names: Mapping[Any, str]) -> "Curve":
-        """From a report, and what each of its attacks was allowed."""
+        """Makes a curve from a report, and a mapping of `at` to the attacks' names."""
         ends = [report.intervals[name] for name in names.values()]
         return cls(
             at=np.array(list(names), "float64"),
@@ -55,7 +55,7 @@ class Curve:
     def steepest_rise(self) -> tuple[int, int] | None:
         """The two points between which accuracy rises most beyond the intervals.
 
-        An attack that is allowed more finds no less, so that a rise is its failure.
+        A stronger attack cannot find less, so a rise is a failure of the attack.
         """
         gaps = {
             (i, j): self.low[j] - self.high[i]
@@ -68,19 +68,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class Failure:
-    """A check that a curve does not pass.
+    """A failed check of a curve.
 
     Attributes:
-        point: the number of the point at fault.
-        text: a sentence that says so.
+        point: the number of the faulty point.
+        text: a sentence for the reader.
     """
 
     point: int
     text: str
 
 
-def rises(name: str, curve: Curve, unit: str) -> list[Failure]:
-    """The failure of a curve that rises, if it does."""
+def check_does_not_rise(name: str, curve: Curve, unit: str) -> list[Failure]:
+    """Returns the failure of a curve that rises, or nothing."""
     pair = curve.steepest_rise()
     if pair is None:
         return []
@@ -95,14 +95,14 @@ def rises(name: str, curve: Curve, unit: str) -> list[Failure]:
     ]
 
 
-def draw(
+def draw_curves(
     axis: Axes,
     curves: Mapping[str, Curve],
     failures: Mapping[str, Sequence[Failure]],
     xlabel: str,
     title: str,
 ) -> None:
-    """Draws curves with their intervals, and rings around the points at fault."""
+    """Draws curves with their intervals, and rings around faulty points."""
     for number, (name, curve) in enumerate(curves.items()):
         errors = [curve.accuracy - curve.low, curve.high - curve.accuracy]
         axis.errorbar(
@@ -132,8 +132,8 @@ def draw(
     finish_curves(axis, xlabel, ylabel, title)
 
 
-def say(figure: Figure, failures: Sequence[Failure]) -> None:
-    """Writes below the picture which checks failed."""
+def write_failures(figure: Figure, failures: Sequence[Failure]) -> None:
+    """Writes the failed checks below the picture."""
     if not failures:
         return
     width = int(CHARACTERS_AN_INCH * figure.get_size_inches()[0])
@@ -149,11 +149,11 @@ def say(figure: Figure, failures: Sequence[Failure]) -> None:
     figure.supxlabel(text, x=0.02, ha="left", fontsize=TEXT, color=WRONG)
 
 
-def changed(attack: Attack, **changes: Any) -> Attack:
-    """The same attack, with the same seed, but for what changes.
+def with_changes(attack: Attack, **changes: Any) -> Attack:
+    """Copies an attack, with the same seed, and changes some of its settings.
 
-    A step grows with epsilon. Where the number of steps changes, its length is left to
-    the attack.
+    `step_size` grows with epsilon; if the number of steps changes, the attack chooses
+    it.
     """
     config = {**attack.get_config(), "seed": attack.seed_in_use, **changes}
     epsilon = changes.get("epsilon", attack.epsilon)
@@ -162,9 +162,9 @@ def changed(attack: Attack, **changes: Any) -> Attack:
             del config["step_size"]
         else:
             config["step_size"] *= epsilon / attack.epsilon
-    if config.get("attacks"):  # the parts of an ensemble
+    if config.get("attacks"):  # of an ensemble
         config["attacks"] = [
-            keras.saving.serialize_keras_object(changed(part, epsilon=epsilon))
+            keras.saving.serialize_keras_object(with_changes(part, epsilon=epsilon))
             for part in attack.parts()
         ]
     return type(attack).from_config(config)

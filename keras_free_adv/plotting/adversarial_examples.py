@@ -1,10 +1,11 @@
-"""What an attack adds to images, and what models then see."""
+"""Draws adversarial examples, perturbations and predictions."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -32,20 +33,19 @@ def plot_adversarial_examples(
     *,
     class_names: Sequence[str] | None = None,
 ) -> Figure:
-    """Draws images, what an attack adds to them, and what the model then sees.
+    """Draws clean images, perturbations, adversarial images and predictions.
 
-    The first row holds the clean images. For each model follow the perturbation,
-    enlarged to the full gray scale (the factor is written beside it), and the
-    adversarial image. Where nothing was added, the perturbation says so: "no gradient"
-    if that of the attack's loss is exactly zero (as the cross-entropy's of a model
-    that is very sure is in float32), else "no change". Above the perturbation stands
-    what the model makes of the clean image, above the adversarial image what it makes
-    of that, each with its probability. Where the attack reached its aim (another class
-    than the label; the label, if the attack is targeted), a cross and a thick frame
-    say so.
+    The first row shows the clean images. Two rows follow for each model: the
+    perturbation, enlarged to the full gray scale by the factor written beside it, and
+    the adversarial image. Where nothing was added, the perturbation reads "no gradient"
+    if the gradient of the attack's loss is exactly zero (in float32, the
+    cross-entropy's is if the model is very sure), else "no change". The title of the
+    perturbation is the prediction for the clean image, that of the adversarial image
+    the new prediction, each with its probability. A cross and a thick frame mark a
+    successful attack: another class than the label, or, if it is targeted, the label.
 
     Args:
-        model: a classifier, or a dict of name to classifier, drawn below each other.
+        model: a classifier, or a dict of name to classifier, drawn one below another.
         images: `[B, height, width, 1 or 3]`, on the `value_range` of the attack, or of
             the models if it has none; one column each.
         labels: class numbers `[B]`, or one-hot rows: the images' classes, or the
@@ -70,25 +70,17 @@ def plot_adversarial_examples(
     """
     single = isinstance(model, keras.Model)
     models = checks.named_models("model", {"": model} if single else model)
-    if not isinstance(attack, Attack):
-        raise TypeError(
-            "Argument `attack` must be an attack, such as PGDAttack(epsilon=8 / 255). "
-            f"Received: {type(attack).__name__}."
-        )
+    attack = checks.attack(attack)
     images, labels = checks.labelled_images(images, labels, models)
     value_range = checks.value_range_of(attack, models)
     validation.pixels_in_range("images", images, value_range)
     names = checks.class_names(class_names, models)
-    views = {}
-    for title, network in models.items():
-        views[title] = attack.view_of(network, images, labels)
-        views[title].check_labels(labels)
-    given = np.asarray(next(iter(views.values())).encoded(labels))
+    views, truth = checks.views_of(attack, models, images, labels)
 
     columns, rows = len(images), 1 + 2 * len(models)
     figure = new_figure(1.5 * columns + 1.2, 1.9 * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
-    for axis, image, label in zip(axes[0], images, given, strict=True):
+    for axis, image, label in zip(axes[0], images, truth, strict=True):
         show_image(axis, to_unit_range(image, value_range))
         aim = "→ " if attack.targeted else ""
         axis.set_title(aim + truth_in_words(label, names), fontsize=TEXT)
@@ -96,14 +88,15 @@ def plot_adversarial_examples(
         "image,\n→ aim" if attack.targeted else "image", fontsize=TEXT
     )
     for number, (title, network) in enumerate(models.items()):
-        adversarial = np.asarray(attack(images, labels, model=network))
+        adversarial = ops.convert_to_numpy(attack(images, labels, model=network))
         above, below = axes[1 + 2 * number], axes[2 + 2 * number]
         perturbations = adversarial - images
         _show_perturbations(above, perturbations, attack, value_range)
-        _say_where_nothing_was_added(
-            above, perturbations, network, views[title], attack, images, given
+        _mark_unchanged(
+            above, perturbations, network, views[title], attack, images, truth
         )
-        _show_results(below, adversarial, value_range)
+        for axis, image in zip(below, adversarial, strict=True):
+            show_image(axis, to_unit_range(image, value_range))
         below[0].set_ylabel(
             fitted(f"{title or 'the model'} sees", 1.4),
             fontsize=TEXT,
@@ -136,7 +129,7 @@ def _show_perturbations(
     )
 
 
-def _say_where_nothing_was_added(
+def _mark_unchanged(
     axes: Sequence[Axes],
     perturbations: np.ndarray,
     network: keras.Model,
@@ -145,16 +138,16 @@ def _say_where_nothing_was_added(
     images: np.ndarray,
     truth: np.ndarray,
 ) -> None:
-    """A grey square could be taken for a small perturbation."""
+    """Writes on empty perturbations, which look like small ones: a gray square."""
     unchanged = np.flatnonzero(~perturbations.any(axis=(1, 2, 3)))
     if not len(unchanged):
         return
-    flat = _without_gradient(network, view, attack, images[unchanged], truth[unchanged])
-    for number, why in zip(unchanged, flat, strict=True):
+    flat = _have_no_gradient(network, view, attack, images[unchanged], truth[unchanged])
+    for number, is_flat in zip(unchanged, flat, strict=True):
         axes[int(number)].text(
             0.5,
             0.5,
-            "no\ngradient" if why else "no\nchange",
+            "no\ngradient" if is_flat else "no\nchange",
             transform=axes[int(number)].transAxes,
             ha="center",
             va="center",
@@ -162,18 +155,18 @@ def _say_where_nothing_was_added(
         )
 
 
-def _without_gradient(
+def _have_no_gradient(
     network: keras.Model,
     view: Predictions,
     attack: Attack,
     images: np.ndarray,
     truth: np.ndarray,
 ) -> np.ndarray:
-    """Whether an attack that follows its loss's input gradient has none, `[B]`."""
-    seeing = [part for part in attack.parts() if part.white_box]
-    if not seeing:
+    """Whether the loss of a white-box attack has no gradient at each image, `[B]`."""
+    white_box = [part for part in attack.parts() if part.white_box]
+    if not white_box:
         return np.zeros(len(images), bool)
-    alone = all(climbs_cross_entropy(part) for part in seeing)
+    alone = all(climbs_cross_entropy(part) for part in white_box)
     gradients = input_gradients(
         network,
         view,
@@ -184,10 +177,3 @@ def _without_gradient(
     )
     usable = np.isfinite(gradients).all((1, 2, 3)) & gradients.any((1, 2, 3))
     return ~usable
-
-
-def _show_results(
-    axes: Sequence[Axes], images: np.ndarray, value_range: tuple[float, float]
-) -> None:
-    for axis, image in zip(axes, images, strict=True):
-        show_image(axis, to_unit_range(image, value_range))

@@ -1,4 +1,4 @@
-"""Robust accuracy against the effort of an attack: its steps and restarts."""
+"""Draws robust accuracy against the steps and restarts of PGD."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,15 +16,15 @@ from keras_free_adv.plotting import checks
 from keras_free_adv.plotting.accuracy_curves import (
     Curve,
     Failure,
-    changed,
-    draw,
-    rises,
-    say,
+    check_does_not_rise,
+    draw_curves,
+    with_changes,
+    write_failures,
 )
 from keras_free_adv.plotting.style import new_figure, scale_of
 
-# Of each restart, as in the paper's tables.
-_STEPS_OF_A_RESTART = 20
+# As in the paper's tables.
+_STEPS_PER_RESTART = 20
 
 
 def plot_attack_strength(
@@ -44,9 +44,9 @@ def plot_attack_strength(
 ) -> Figure:
     """Measures and draws robust accuracy against PGD's steps, and its restarts.
 
-    A number is worth believing once both curves are level: more effort then finds no
-    more. None may rise beyond the intervals; a sentence below the picture and a ring
-    say where one does, for then the attack fails.
+    A robust accuracy is credible once both curves are level: more effort then finds no
+    more adversarial examples. If a curve rises beyond the intervals, the attack fails:
+    a ring marks the point, and a sentence below the picture says so.
 
     Reference: Carlini et al., "On Evaluating Adversarial Robustness" (2019), for the
     checks; Shafahi et al. (2019), table 1, for 20 steps and 10 restarts.
@@ -58,12 +58,12 @@ def plot_attack_strength(
         steps: numbers of steps, on the left; a step is 2.5 * epsilon / steps long, and
             at most epsilon.
         restarts: numbers of random starts, on the right, of 20 steps each.
-        norm: "linf" or "l2", of each example.
+        norm: "linf" or "l2", per example.
         value_range: lowest and highest pixel value; None for that of the models, which
             must be one; see `keras_free_adv.pixel_scale`.
         from_logits: whether the models return logits; "auto" looks through a final
             softmax, and otherwise decides from the outputs.
-        seed: of the random starts.
+        seed: seed of the random starts.
         batch_size: examples in a minibatch; see `evaluate_robustness`.
         max_examples: evaluate the first so many examples only.
         verbose: 0 for silence, 1 for a progress bar a model; "auto" is 1.
@@ -92,14 +92,14 @@ def plot_attack_strength(
     }
     attack = PGDAttack(
         epsilon,
-        steps=_STEPS_OF_A_RESTART,
+        steps=_STEPS_PER_RESTART,
         norm=norm,
         value_range=value_range,
         from_logits=from_logits,
         seed=seed,
     )
     attacks = {
-        kind: {n: changed(attack, name=None, **{kind: n}) for n in numbers}
+        kind: {n: with_changes(attack, name=None, **{kind: n}) for n in numbers}
         for kind, numbers in efforts.items()
     }
     distinct = {a.name: a for several in attacks.values() for a in several.values()}
@@ -115,21 +115,24 @@ def plot_attack_strength(
         for name, model in models.items()
     }
     figure = new_figure(12, 5.5)
-    said: list[Failure] = []
+    failed: list[Failure] = []
     title = f"PGD, ε = {attack.epsilon:.3g} ({norm}), {scale_of(value_range)}"
     labels = {
         "steps": "steps",
-        "restarts": f"restarts of {_STEPS_OF_A_RESTART} steps",
+        "restarts": f"restarts of {_STEPS_PER_RESTART} steps",
     }
     axes = figure.subplots(1, 2)
     for axis, (kind, several) in zip(axes, attacks.items(), strict=True):
         names = {number: a.name for number, a in several.items()}
         curves = {name: Curve.of(report, names) for name, report in reports.items()}
-        failures = {name: rises(name, c, f"{kind} =") for name, c in curves.items()}
-        draw(axis, curves, failures, labels[kind], title)
+        failures = {
+            name: check_does_not_rise(name, c, f"{kind} =")
+            for name, c in curves.items()
+        }
+        draw_curves(axis, curves, failures, labels[kind], title)
         _space_evenly(axis, efforts[kind])
-        said += [failure for found in failures.values() for failure in found]
-    say(figure, said)
+        failed += [failure for found in failures.values() for failure in found]
+    write_failures(figure, failed)
     return figure
 
 
@@ -138,14 +141,14 @@ def _checked_numbers(name: str, numbers: Any) -> list[int]:
         numbers = numbers.tolist()
     if not isinstance(numbers, (list, tuple, range)) or not len(numbers):
         raise TypeError(
-            f"Argument `{name}` must be a list of whole numbers, one at least. "
+            f"Argument `{name}` must be a list of at least one whole number. "
             f"Received: {name}={numbers!r}."
         )
     return sorted({validation.positive_integer(name, number) for number in numbers})
 
 
 def _space_evenly(axis: Axes, numbers: Sequence[int]) -> None:
-    """Gives each factor the same width, and names the numbers that were measured."""
+    """Makes the axis logarithmic, with a tick at each measured number."""
     axis.set_xscale("log")
     axis.set_xticks(list(numbers))
     axis.xaxis.set_major_formatter(ScalarFormatter())

@@ -1,13 +1,15 @@
-"""Checks of what a picture is asked to show, made before any work starts."""
+"""Checks of the arguments of pictures, before any work starts."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_free_adv import pixel_scale, validation
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.predictions import Predictions
 
 
 def named_models(name: str, models: Any) -> dict[str, keras.Model]:
@@ -31,10 +33,36 @@ def named_models(name: str, models: Any) -> dict[str, keras.Model]:
     return models
 
 
+def attack(given: Any) -> Attack:
+    """Returns an attack, or raises."""
+    if not isinstance(given, Attack):
+        raise TypeError(
+            "Argument `attack` must be an attack, such as PGDAttack(epsilon=8 / 255). "
+            f"Received: {type(given).__name__}."
+        )
+    return given
+
+
+def views_of(
+    attack: Attack,
+    models: Mapping[str, keras.Model],
+    images: np.ndarray,
+    labels: np.ndarray,
+    name: str = "labels",
+) -> tuple[dict[str, Predictions], np.ndarray]:
+    """Returns each model's predictions, and the labels as class numbers or 0 and 1."""
+    views = {
+        key: attack.view_of(model, images, labels) for key, model in models.items()
+    }
+    for view in views.values():
+        view.check_labels(labels, name)
+    return views, ops.convert_to_numpy(next(iter(views.values())).encoded(labels))
+
+
 def value_range_of(
     attack: Attack, models: Mapping[str, keras.Model]
 ) -> tuple[float, float]:
-    """The one pixel range of an attack on all models, or raises."""
+    """Returns the pixel range of an attack, the same for all models, or raises."""
     ranges = {name: attack.value_range_for(model) for name, model in models.items()}
     return pixel_scale.the_same(ranges, "models", "Draw them one by one.")
 
@@ -47,9 +75,9 @@ def labelled_images(
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
         raise ValueError(
             "Argument `images` must have shape (batch, height, width, 1 or 3), with "
-            f"one image at least. Received: shape {images.shape}."
+            f"at least one image. Received: shape {images.shape}."
         )
-    labels = np.asarray(validation.array_or_tensor(name, labels))
+    labels = validation.as_array(validation.array_or_tensor(name, labels))
     if labels.shape[:1] != (len(images),):
         raise ValueError(
             f"Arguments `images` and `{name}` must hold the same number of examples. "
@@ -62,11 +90,11 @@ def labelled_images(
 def shapes_of_inputs(
     name: str, shape: tuple[int, ...], models: Mapping[str, keras.Model]
 ) -> None:
-    """Raises if a model is known to take images of another shape, without the batch."""
+    """Raises if a model takes images of another shape; `shape` is without the batch."""
     for key, model in models.items():
         expected = getattr(model, "input_shape", None)
         if not isinstance(expected, tuple) or expected[:1] != (None,):
-            continue  # not built, or of several inputs
+            continue  # not built, or several inputs
         sizes = expected[1:]
         alike = len(sizes) == len(shape) and all(
             size in (None, found) for size, found in zip(sizes, shape, strict=True)

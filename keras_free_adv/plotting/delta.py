@@ -1,4 +1,4 @@
-"""What the persistent perturbation of Free training looks like."""
+"""Draws the persistent perturbation of Free training."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,15 +25,15 @@ def plot_delta(model: FreeAdversarialModel, *, images: int = 16) -> Figure:
     """Draws the delta of a Free model: as images, and as a histogram of its values.
 
     delta persists from minibatch to minibatch, and begins at zero. Gray is zero, white
-    is +epsilon, black -epsilon. In "linf" the histogram is of all values of delta; in
-    "l2", where the ball bounds each example and not each pixel, of their lengths. Both
-    are in units of epsilon. A delta that lies at the edge of the ball has learned to
-    climb; one that stays near zero has not moved, or its gradient vanishes.
+    is +epsilon, black -epsilon. In "linf" the histogram shows all values of delta; in
+    "l2", where the ball bounds each example and not each pixel, their lengths. Both are
+    in units of epsilon. A delta at the edge of the ball follows its gradient; one near
+    zero has not moved, or its gradient vanishes.
 
     Args:
-        model: after one update at least.
-        images: how many to draw, the first of the first replica; as there are, at
-            most, and none if delta is no `[replicas, B, height, width, 1 or 3]`.
+        model: a model after at least one update.
+        images: the largest number of images to draw, the first of the first replica;
+            none if delta is not `[replicas, B, height, width, 1 or 3]`.
 
     Returns:
         A matplotlib figure.
@@ -84,7 +84,7 @@ def _show_deltas(
     axes: list[Axes], shown: np.ndarray, model: FreeAdversarialModel
 ) -> None:
     """Draws deltas, in units of epsilon."""
-    # In L2 no single value comes near epsilon.
+    # In L2 a single value never comes near epsilon.
     largest = 1.0 if model.norm == "linf" else float(np.abs(shown).max()) or 1.0
     for number, (axis, one) in enumerate(zip(axes, shown, strict=True)):
         show_image(axis, 0.5 + 0.5 * one / largest)
@@ -95,7 +95,7 @@ def _show_deltas(
 
 
 def _show_histogram(axis: Axes, delta: np.ndarray, model: FreeAdversarialModel) -> None:
-    """Draws how the values, or the lengths, are distributed."""
+    """Draws the distribution of the values, or of the lengths."""
     found = delta_statistics(delta, model.epsilon, model.norm)
     values, what = found.sizes, found.what
     axis.hist(

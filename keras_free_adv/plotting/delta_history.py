@@ -1,4 +1,4 @@
-"""How the persistent perturbation of Free training changes while it trains."""
+"""Draws the persistent perturbation of Free training as it changes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ from keras_free_adv.plotting.style import (
 )
 from keras_free_adv.training.delta_statistics import delta_statistics
 
-# More would be too small to see.
+# More images would be too small.
 _MOMENTS = 8
 
 
@@ -36,20 +36,20 @@ def plot_delta_history(
 ) -> Figure:
     """Draws delta at several moments of a Free training.
 
-    Above, the first examples' deltas as images, at up to eight of the moments: gray is
-    zero, white is +epsilon, black -epsilon ("l2": the largest value of all). Below,
-    for every moment, the share of delta at the edge of the ball and its mean size, as
-    `plot_delta` tells them: delta begins at zero, and is soon at the edge if its
-    gradient is of any use.
+    The upper rows show the first examples' deltas as images, at up to eight of the
+    moments: gray is zero, white is +epsilon, black -epsilon ("l2": the largest value of
+    all). The curves below show the share of delta at the edge of the ball and its mean
+    size, as in `plot_delta`, at every moment: delta begins at zero, and is soon at the
+    edge if its gradient is useful.
 
     Args:
-        deltas: number of the update (or epoch) to delta then, `[replicas, B, ...]`, as
-            `FreeAdversarialModel.delta` gives it; two moments at least.
+        deltas: number of the update (or epoch) to delta after it, `[replicas, B, ...]`,
+            the value of `FreeAdversarialModel.delta`; at least two moments.
         epsilon: radius of the ball, on the pixel scale.
         norm: "linf" or "l2".
         value_range: lowest and highest pixel value; None for (0, 1).
-        images: how many examples to draw, of the first replica; none if delta is no
-            `[replicas, B, height, width, 1 or 3]`.
+        images: the number of examples to draw, of the first replica; none if delta is
+            not `[replicas, B, height, width, 1 or 3]`.
         moment: what the numbers count.
 
     Returns:
@@ -95,7 +95,7 @@ def plot_delta_history(
     axes = [
         [figure.add_subplot(grid[r, c]) for c in range(len(shown))] for r in range(rows)
     ]
-    largest = _white(found, epsilon, norm)
+    largest = _white_value(found, epsilon, norm)
     for row in range(rows):
         for axis, when in zip(axes[row], shown, strict=True):
             show_image(axis, 0.5 + 0.5 * found[when][0][row] / largest)
@@ -113,7 +113,7 @@ def plot_delta_history(
 
 
 def _checked(deltas: Any) -> dict[int, np.ndarray]:
-    """The deltas by number, all of one shape, or an error."""
+    """Returns the deltas by number, all of one shape, or raises."""
     if not isinstance(deltas, Mapping):
         raise TypeError(
             "Argument `deltas` must be a dict of numbers of updates to deltas. "
@@ -127,7 +127,7 @@ def _checked(deltas: Any) -> dict[int, np.ndarray]:
                 f"Argument `deltas` must hold arrays. Received: None for {when!r}. "
                 "A model has no delta before its first update."
             )
-        found[number] = np.asarray(validation.array_or_tensor("deltas", value))
+        found[number] = validation.as_array(validation.array_or_tensor("deltas", value))
     shapes = {delta.shape for delta in found.values()}
     if len(found) < 2 or len(shapes) > 1 or len(next(iter(shapes))) < 3:
         raise ValueError(
@@ -143,8 +143,8 @@ def _chosen(moments: list[int]) -> list[int]:
     return [moments[place] for place in np.unique(places.round().astype(int))]
 
 
-def _white(deltas: dict[int, np.ndarray], epsilon: float, norm: str) -> float:
-    """What is drawn white: in L2 no single value comes near epsilon."""
+def _white_value(deltas: dict[int, np.ndarray], epsilon: float, norm: str) -> float:
+    """The value drawn white: in L2 a single value never comes near epsilon."""
     if norm == "linf":
         return epsilon
     return max(float(np.abs(delta[0]).max()) for delta in deltas.values()) or 1.0

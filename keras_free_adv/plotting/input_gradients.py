@@ -1,10 +1,11 @@
-"""What of an image a model's loss hangs on: its input gradient, as an image."""
+"""Draws input gradients as images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,7 +29,7 @@ from keras_free_adv.predictions import (
     predictions_of,
 )
 
-# A gradient has outliers: so many standard deviations are black and white.
+# A gradient has outliers: values from this many standard deviations on are clipped.
 _DEVIATIONS = 3.0
 
 
@@ -45,16 +46,17 @@ def plot_input_gradients(
 ) -> Figure:
     """Draws the input gradients of several models side by side.
 
-    One row an image (which comes first), one column a model. A pixel is light where
-    the loss rises with it, dark where it falls, and gray where it does not matter; the
-    gradient of a colour image is drawn channel by channel. Of a robust model it traces
-    what is in the picture, of a natural one it looks like noise.
+    Each row is an image, followed by its gradients, one column a model. A pixel is
+    light where the loss rises with it, dark where it falls, and gray where it does not
+    matter; the gradient of a color image is drawn channel by channel. The gradients of
+    a robust model trace the objects in the image, those of a natural one look like
+    noise.
 
         g = grad_x cross_entropy(y, f(x)), drawn from -3 sd(g) to 3 sd(g)
 
     Reference: Tsipras et al., "Robustness May Be at Odds with Accuracy", ICLR 2019,
-    who clip gradients to 3 standard deviations, too; Shafahi et al. (2019) find the
-    same of Free models.
+    who also clip gradients to 3 standard deviations; Shafahi et al. (2019) find the
+    same for Free models.
 
     Args:
         models: name to classifier.
@@ -62,8 +64,8 @@ def plot_input_gradients(
         labels: class numbers `[B]`, or one-hot rows.
         scale: "image" gives each image a scale of its own, written below it. "model"
             draws all gradients of a model on one scale, written below the column, so
-            that its images can be compared; of an image that the model is sure of
-            little is then seen beside the others.
+            that its images can be compared; the gradients of images that the model is
+            sure of may then be too faint to see.
         class_names: names of the classes; their numbers by default.
         value_range: lowest and highest pixel value; None for that of the models, which
             must be one; see `keras_free_adv.pixel_scale`.
@@ -102,7 +104,7 @@ def plot_input_gradients(
     }
     for view in views.values():
         view.check_labels(labels)
-    truth = np.asarray(next(iter(views.values())).encoded(labels))
+    truth = ops.convert_to_numpy(next(iter(views.values())).encoded(labels))
     gradients = {
         name: input_gradients(
             model, view, view.losses.cross_entropy, images, truth, ModelCache()
@@ -132,8 +134,8 @@ def plot_input_gradients(
 
 
 def _draw_on_one_scale(axes: Sequence[Axes], gradients: np.ndarray) -> float:
-    """Draws the gradients of a model, and returns what is white in all of them."""
-    largest = _largest_drawn(gradients)
+    """Draws the gradients of a model, and returns the value drawn white."""
+    largest = _white_value(gradients)
     for axis, gradient in zip(axes, gradients, strict=True):
         _show_gradient(axis, gradient, largest)
     if not largest:
@@ -153,14 +155,14 @@ def _draw_scale(axis: Axes, largest: float) -> None:
 def _draw_on_own_scales(axes: Sequence[Axes], gradients: np.ndarray) -> None:
     """Draws the gradients of a model, each with its scale below it."""
     for axis, gradient in zip(axes, gradients, strict=True):
-        largest = _largest_drawn(gradient)
+        largest = _white_value(gradient)
         _show_gradient(axis, gradient, largest)
-        said = f"±{largest:.2g} nats / unit" if largest else "no gradient"
-        axis.set_xlabel(said, fontsize=TEXT)
+        text = f"±{largest:.2g} nats / unit" if largest else "no gradient"
+        axis.set_xlabel(text, fontsize=TEXT)
 
 
-def _largest_drawn(gradients: np.ndarray) -> float:
-    """What is drawn white; zero if there is no gradient."""
+def _white_value(gradients: np.ndarray) -> float:
+    """The value drawn white; zero if there is no gradient."""
     largest = _DEVIATIONS * float(gradients.astype("float64").std())
     return largest if np.isfinite(largest) else 0.0
 

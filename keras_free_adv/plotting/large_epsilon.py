@@ -1,10 +1,10 @@
-"""What large perturbations make of images: of a robust model, the class to reach."""
+"""Draws images that a targeted attack of large epsilon leads to another class."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
+from keras import ops
 from matplotlib.figure import Figure
 
 from keras_free_adv import validation
@@ -29,16 +29,15 @@ def plot_large_epsilon(
     *,
     class_names: Sequence[str] | None = None,
 ) -> Figure:
-    """Draws images that a targeted attack of large epsilon made of others.
+    """Draws images, and what a targeted attack of large epsilon makes of them.
 
-    One row an image, which comes first, with the class to reach beside it; one column
-    a model, whose class and probability stand above each result. A cross and a thick
-    frame say that the attack reached its aim. To reach a class of a robust model,
-    images have to take on what that class looks like; a natural model is led there by
-    noise.
+    Each row is an image: the clean one, with the class to reach beside it, then one
+    result for each model, with its prediction and probability above. A cross and a
+    thick frame mark a successful attack. For a robust model the result must look like
+    the class to reach; for a natural model, noise is enough.
 
-    Reference: Shafahi et al. (2019), who show it of Free and 7-PGD models; Tsipras et
-    al., "Robustness May Be at Odds with Accuracy", ICLR 2019.
+    Reference: Shafahi et al. (2019), for Free and 7-PGD models; Tsipras et al.,
+    "Robustness May Be at Odds with Accuracy", ICLR 2019.
 
     Args:
         models: name to classifier.
@@ -75,26 +74,22 @@ def plot_large_epsilon(
     value_range = checks.value_range_of(attack, models)
     validation.pixels_in_range("images", images, value_range)
     names = checks.class_names(class_names, models)
-    views = {}
-    for name, network in models.items():
-        views[name] = attack.view_of(network, images, targets)
-        views[name].check_labels(targets, "targets")
-    given = np.asarray(next(iter(views.values())).encoded(targets))
+    views, aims = checks.views_of(attack, models, images, targets, "targets")
 
     rows, columns = len(images), 1 + len(models)
     figure = new_figure(2.1 * columns + 0.6, 2.3 * rows + 1.0)
     axes = figure.subplots(rows, columns, squeeze=False)
-    for axis, image, target in zip(axes[:, 0], images, given, strict=True):
+    for axis, image, target in zip(axes[:, 0], images, aims, strict=True):
         show_image(axis, to_unit_range(image, value_range))
         axis.set_ylabel(f"→ {truth_in_words(target, names)}", fontsize=TITLE)
     axes[0][0].set_title("image", fontsize=TEXT)
     for column, (name, model) in enumerate(models.items(), start=1):
-        adversarial = np.asarray(attack(images, targets, model=model))
-        found = Reading(model, views[name], adversarial)
-        reached = found.is_right(targets)
+        adversarial = ops.convert_to_numpy(attack(images, targets, model=model))
+        reading = Reading(model, views[name], adversarial)
+        reached = reading.is_right(targets)
         for row, axis in enumerate(axes[:, column]):
             show_image(axis, to_unit_range(adversarial[row], value_range))
-            mark(axis, found.in_words(row, names), reached=bool(reached[row]))
+            mark(axis, reading.in_words(row, names), reached=bool(reached[row]))
         axes[-1][column].set_xlabel(fitted(name, 1.9), fontsize=TITLE)
     axes[-1][0].set_xlabel(f"ε = {attack.epsilon:.3g}\n({attack.norm})", fontsize=TEXT)
     return figure

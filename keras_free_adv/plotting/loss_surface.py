@@ -1,7 +1,6 @@
 """The loss around an image, along an adversarial and a random direction."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from keras_free_adv import geometry, pixel_scale, random_numbers, validation
+from keras_free_adv import pixel_scale, validation
 from keras_free_adv.attacks.pgd_attack import PGDAttack
-from keras_free_adv.evaluation.input_gradients import input_gradients
 from keras_free_adv.plotting import checks
+from keras_free_adv.plotting.loss_on_plane import LossOnPlane, loss_on_plane
 from keras_free_adv.plotting.style import (
     LABEL,
     TEXT,
@@ -23,28 +22,13 @@ from keras_free_adv.plotting.style import (
     new_figure,
     scale_of,
 )
-from keras_free_adv.predictions import AUTO, Predictions
+from keras_free_adv.predictions import AUTO
 
-# Its lightness rises evenly, so that it is read in black and white, too.
+# Its lightness rises evenly, so that it can be read in black and white.
 _COLORS = "viridis"
-# Points of the plane that are evaluated at once.
-_BATCH = 64
 
 # Left, bottom, width and height, as shares of the figure.
 _Place = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class _Surface:
-    """What is drawn of one model.
-
-    Attributes:
-        loss: `[random, adversarial]`, in nats, over the points of the plane.
-        flat: whether there is no adversarial direction: the gradient is zero.
-    """
-
-    loss: np.ndarray
-    flat: bool
 
 
 def plot_loss_surface(
@@ -82,15 +66,15 @@ def plot_loss_surface(
         label: its class number, or one-hot row.
         epsilon: radius of the ball, on the pixel scale: the unit of both axes.
         direction: "gradient", the sign of the gradient at the image; or "pgd", towards
-            what `PGDAttack(epsilon, steps=20)` finds, where one step misses much.
+            the result of `PGDAttack(epsilon, steps=20)`, where one step is too weak.
         extent: how far to go to each side, in units of epsilon.
-        points: of the grid along each axis, an odd number, 3 or more.
+        points: grid points along each axis, an odd number, 3 or more.
         value_range: lowest and highest pixel value; None for that of the models, which
             must be one; see `keras_free_adv.pixel_scale`.
         from_logits: whether the models return logits; "auto" looks through a final
             softmax, and otherwise decides from the outputs.
         predicts: what the models predict; see `PGDAttack`.
-        seed: of the random direction, and of PGD's start.
+        seed: seed of the random direction, and of PGD's start.
 
     Returns:
         A matplotlib figure. The loss is the cross-entropy, in nats.
@@ -128,11 +112,12 @@ def plot_loss_surface(
         view.check_labels(labels)
     steps = np.linspace(-extent, extent, points)
     surfaces = {
-        name: _surface(model, views[name], images, labels, attack, direction, steps)
+        name: loss_on_plane(
+            name, model, views[name], images, labels, attack, direction, steps
+        )
         for name, model in models.items()
     }
-    _check_finite(surfaces)
-    return _drawn(surfaces, steps, attack, value_range, direction)
+    return _draw(surfaces, steps, attack, value_range, direction)
 
 
 def _checked_points(points: Any) -> int:
@@ -152,7 +137,7 @@ def _checked_example(
     value_range: tuple[float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The image and its label, as a minibatch of one."""
-    image = np.asarray(validation.array_or_tensor("image", image))
+    image = validation.as_array(validation.array_or_tensor("image", image))
     images = validation.image_array("image", image[np.newaxis]).astype("float32")
     if not images.size:
         raise ValueError(
@@ -160,7 +145,7 @@ def _checked_example(
         )
     checks.shapes_of_inputs("image", image.shape, models)
     validation.pixels_in_range("image", images, value_range)
-    label = np.asarray(validation.array_or_tensor("label", label))
+    label = validation.as_array(validation.array_or_tensor("label", label))
     if label.ndim > 1:
         raise ValueError(
             "Argument `label` must be one class number, or one one-hot row. Received: "
@@ -169,73 +154,17 @@ def _checked_example(
     return np.clip(images, *value_range), label[np.newaxis]
 
 
-def _surface(
-    model: keras.Model,
-    view: Predictions,
-    images: np.ndarray,
-    labels: np.ndarray,
-    attack: PGDAttack,
-    direction: str,
-    steps: np.ndarray,
-) -> _Surface:
-    """The loss of one model over the plane."""
-    if direction == "pgd":
-        found = np.asarray(attack(images, labels, model=model))
-        toward = (found - images) / attack.epsilon
-    else:
-        truth = np.asarray(view.encoded(labels))
-        gradient = input_gradients(
-            model, view, view.losses.cross_entropy, images, truth, attack.graphs
-        )
-        toward = np.asarray(geometry.get_norm("linf").direction(gradient))
-    aside = _random_signs(images.shape, attack.seed_in_use)
-    graphs = attack.compiled(model, view, images, labels, without_gradient="zero")
-    coordinates = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    loss: list[np.ndarray] = []
-    for a, b in _batches(coordinates.astype("float32"), images.ndim):
-        points = images + attack.epsilon * (a * toward + b * aside)
-        inside = np.clip(points, *attack.value_range_for(model))
-        of_each = np.repeat(labels, len(inside), axis=0)
-        loss.append(np.asarray(graphs.clean(inside, of_each)[0].loss))
-    grid = np.concatenate(loss).reshape(len(steps), len(steps))
-    return _Surface(grid, flat=not toward.any())
-
-
-def _random_signs(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    key = random_numbers.key(seed)
-    uniform = np.asarray(random_numbers.uniform(key, shape, "float32"))
-    return np.where(uniform < 0.5, -1.0, 1.0).astype("float32")
-
-
-def _batches(points: np.ndarray, rank: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The two coordinates of a few points at a time, each `[B, 1, ...]`."""
-    for begin in range(0, len(points), _BATCH):
-        a, b = points[begin : begin + _BATCH].T
-        yield a.reshape(-1, *(1,) * (rank - 1)), b.reshape(-1, *(1,) * (rank - 1))
-
-
-def _check_finite(surfaces: dict[str, _Surface]) -> None:
-    for name, surface in surfaces.items():
-        wrong = int((~np.isfinite(surface.loss)).sum())
-        if wrong:
-            raise ValueError(
-                "Argument `models` must give a finite loss. Received: "
-                f"{name!r}, whose loss is NaN or infinite at {wrong} of "
-                f"{surface.loss.size} points. Look for NaN among its weights."
-            )
-
-
-def _drawn(
-    surfaces: dict[str, _Surface],
+def _draw(
+    surfaces: dict[str, LossOnPlane],
     steps: np.ndarray,
     attack: PGDAttack,
     value_range: tuple[float, float],
     direction: str,
 ) -> Figure:
-    everything = np.stack([surface.loss for surface in surfaces.values()])
-    levels = np.asarray(MaxNLocator(8).tick_values(everything.min(), everything.max()))
+    losses = np.stack([surface.loss for surface in surfaces.values()])
+    levels = np.asarray(MaxNLocator(8).tick_values(losses.min(), losses.max()))
     toward = "sign of gradient" if direction == "gradient" else "PGD-20"
-    figure, places, place_of_bar = _places(len(surfaces))
+    figure, places, place_of_colorbar = _places(len(surfaces))
     for column, (name, surface) in enumerate(surfaces.items()):
         above = figure.add_axes(places[0][column], projection="3d")
         _draw_in_3d(above, surface.loss, steps, levels)
@@ -245,7 +174,7 @@ def _drawn(
         above.set_title(fitted(title, 3.8), fontsize=TITLE, y=0.97)
         below.set_xlabel(f"adversarial ({toward}), ε", fontsize=LABEL)
         below.set_ylabel("random (signs), ε" if column == 0 else "", fontsize=LABEL)
-    bar = figure.colorbar(mesh, cax=figure.add_axes(place_of_bar))
+    bar = figure.colorbar(mesh, cax=figure.add_axes(place_of_colorbar))
     bar.set_label("loss, nats", fontsize=LABEL)
     bar.ax.tick_params(labelsize=TEXT)
     figure.text(
@@ -260,10 +189,10 @@ def _drawn(
 
 
 def _places(columns: int) -> tuple[Figure, list[list[_Place]], _Place]:
-    """A figure; its places for the columns of both rows; and one for the colour bar.
+    """A figure, the places of its columns in both rows, and that of the color bar.
 
-    A layout engine cannot do it: it takes axes in 3-D for as large as their box, and
-    leaves their labels out.
+    A layout engine would cut the labels off: it takes 3-D axes for as large as their
+    box.
     """
     side, left, gap, right, bottom, top = 3.8, 1.0, 0.8, 1.6, 1.25, 4.4
     width, height = left + columns * (side + gap) - gap + right, bottom + side + top
@@ -315,7 +244,7 @@ def _draw_in_3d(
 def _draw_contours(
     axis: Axes, loss: np.ndarray, steps: np.ndarray, levels: np.ndarray
 ) -> Any:
-    """Lines are white with a black rim: seen on light and on dark."""
+    """Draws white lines with a black rim, visible on light and on dark."""
     mesh = axis.pcolormesh(
         steps,
         steps,
@@ -324,7 +253,7 @@ def _draw_contours(
         vmin=levels[0],
         vmax=levels[-1],
         shading="gouraud",
-        rasterized=True,  # in a file of lines, its triangles would take megabytes
+        rasterized=True,  # its triangles would take megabytes in a vector file
     )
     inside = levels[(levels > loss.min()) & (levels < loss.max())]
     if inside.size:

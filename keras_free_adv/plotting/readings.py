@@ -1,12 +1,14 @@
-"""What a model reads in an image, and whether an attack reached its aim."""
+"""The predictions of a model in words, and marks of successful attacks."""
 
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from matplotlib.axes import Axes
 
 from keras_free_adv.evaluation.survivors import all_right
+from keras_free_adv.logits import outputs_in_inference_mode
 from keras_free_adv.plotting import checks
 from keras_free_adv.plotting.style import RIGHT, TEXT, WRONG
 from keras_free_adv.predictions import Predictions
@@ -15,42 +17,44 @@ from keras_free_adv.predictions import Predictions
 _LONG_NAME = 5
 
 
-def mark(axis: Axes, sees: str, reached: bool) -> None:
-    """Says above an adversarial image what is seen in it, and frames it."""
+def mark(axis: Axes, prediction: str, reached: bool) -> None:
+    """Titles an adversarial image with its prediction, and frames it."""
     color = WRONG if reached else RIGHT
-    axis.set_title(f"{'✗' if reached else '✓'} {sees}", fontsize=TEXT, color=color)
+    axis.set_title(
+        f"{'✗' if reached else '✓'} {prediction}", fontsize=TEXT, color=color
+    )
     for side in axis.spines.values():
         side.set(visible=True, color=color, linewidth=3 if reached else 1)
 
 
 def labels_in_words(labels: np.ndarray, names: list[str] | None) -> str:
-    """The names of the labels that are there, of a row `[L]` of 0 and 1."""
-    there = [checks.name_of(int(number), names) for number in np.flatnonzero(labels)]
-    return ",\n".join(there) or "none"
+    """The names of the labels that are 1 in a row `[L]` of 0 and 1."""
+    present = [checks.name_of(int(number), names) for number in np.flatnonzero(labels)]
+    return ",\n".join(present) or "none"
 
 
 def truth_in_words(label: np.ndarray, names: list[str] | None) -> str:
-    """The name of a class, or of the labels that are there."""
+    """The name of a class, or of the labels that are 1."""
     if np.ndim(label):
         return labels_in_words(label, names)
     return checks.name_of(int(label), names)
 
 
-def prediction(probabilities: np.ndarray, names: list[str] | None) -> tuple[str, int]:
-    """The class of one image with its probability, in words, and its number."""
+def _class_in_words(probabilities: np.ndarray, names: list[str] | None) -> str:
+    """The predicted class of one image, with its probability."""
     predicted = int(probabilities.argmax())
     longest = max(map(len, names)) if names else 0
     gap = ",\n" if longest > _LONG_NAME else ", "
     name = checks.name_of(predicted, names)
-    return f"{name}{gap}{probabilities.max():.0%}", predicted
+    return f"{name}{gap}{probabilities.max():.0%}"
 
 
 class Reading:
-    """What a model reads in images, by the logits that an attack sees.
+    """What a model predicts for images, from the logits that attacks use.
 
     Args:
         model: the classifier.
-        view: what it predicts.
+        view: the interpretation of its outputs.
         images: `[B, ...]`.
 
     Attributes:
@@ -60,20 +64,20 @@ class Reading:
     def __init__(
         self, model: keras.Model, view: Predictions, images: np.ndarray
     ) -> None:
-        logits = view(model(images, training=False))
-        of_logits = keras.ops.sigmoid if view.independent else keras.ops.softmax
-        self.probabilities = np.asarray(of_logits(logits))
+        logits = view(outputs_in_inference_mode(model, images))
+        of_logits = ops.sigmoid if view.independent else ops.softmax
+        self.probabilities = ops.convert_to_numpy(of_logits(logits))
         self._logits = logits
         self._view = view
 
     def in_words(self, number: int, names: list[str] | None) -> str:
-        """What is read in an image: a class with its probability, or the labels."""
+        """The prediction for an image: a class with its probability, or labels."""
         shares = self.probabilities[number]
         if self._view.several_labels:
             return labels_in_words(shares > 0.5, names)
-        return prediction(shares, names)[0]
+        return _class_in_words(shares, names)
 
     def is_right(self, labels: Any) -> np.ndarray:
-        """Whether each image is read as its label says, `[B]`."""
+        """Whether each prediction is that of the label, `[B]`."""
         wrong = self._view.losses.are_wrong(self._view.encoded(labels), self._logits)
-        return all_right(~np.asarray(wrong))
+        return all_right(~ops.convert_to_numpy(wrong))

@@ -1,4 +1,4 @@
-"""Robust accuracy against the radius of the ball."""
+"""Draws robust accuracy against the radius of the ball."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,27 +10,27 @@ from matplotlib.figure import Figure
 from keras_free_adv import pixel_scale, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.pgd_attack import PGDAttack
+from keras_free_adv.data.labelled_batches import LabelledBatches
 from keras_free_adv.evaluation.attack_warnings import share_of_range
 from keras_free_adv.evaluation.evaluate_robustness import (
     checked_attacks,
     evaluate_robustness,
 )
-from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from keras_free_adv.evaluation.robustness_report import NATURAL
 from keras_free_adv.evaluation.setting_warnings import ROUNDING
 from keras_free_adv.plotting import checks
 from keras_free_adv.plotting.accuracy_curves import (
     Curve,
     Failure,
-    changed,
-    draw,
-    rises,
-    say,
+    check_does_not_rise,
+    draw_curves,
+    with_changes,
+    write_failures,
 )
 from keras_free_adv.plotting.style import new_figure, scale_of
 
-# From this share of the range on, a ball holds uniform gray.
-_HOLDS_GRAY = 0.5
+# A ball of at least this share of the range contains uniform gray.
+_GRAY_SHARE = 0.5
 
 
 def plot_robustness_curve(
@@ -46,13 +46,14 @@ def plot_robustness_curve(
 ) -> Figure:
     """Measures and draws robust accuracy against epsilon, with 95% intervals.
 
-    Each point is one attack of `evaluate_robustness`; at epsilon 0 stands natural
-    accuracy. Such a curve must pass two checks, and a sentence below the picture and a
-    ring say where it does not, for then the attack fails, not the model wins:
+    Each point is one attack of `evaluate_robustness`; the point at epsilon 0 is natural
+    accuracy. Each curve is checked twice. If a check fails, the attack is too weak: a
+    ring marks the point, and a sentence below the picture says so.
 
-    - it does not rise with epsilon, beyond the intervals;
-    - where the ball holds uniform gray (half of `value_range` in "linf"), every image
-      can be made the same, so that at most the most frequent class is left.
+    - The curve does not rise with epsilon, beyond the intervals.
+    - Where the ball contains uniform gray (half of `value_range` in "linf"), every
+      image can be made the same, so that at most the share of the most frequent class
+      is left.
 
     Reference: Carlini et al., "On Evaluating Adversarial Robustness" (2019), for the
     checks.
@@ -61,9 +62,9 @@ def plot_robustness_curve(
         models: name to classifier, one curve each.
         data: (images, labels), or a dataset of minibatches; see `evaluate_robustness`.
         epsilons: radii of the ball, on the pixel scale, in any order.
-        attack: what to attack with; its own epsilon and step size are scaled to each
-            of `epsilons`. By default 20 steps of PGD, of epsilon / 4 each, that keep
-            the best iterate, with seed 0.
+        attack: the attack; its epsilon and step size are scaled to each of `epsilons`.
+            By default 20 steps of PGD, of epsilon / 4 each, that keep the best iterate,
+            with seed 0.
         value_range: lowest and highest pixel value; None for that of the attack, or of
             the models, which must be one; see `keras_free_adv.pixel_scale`.
         batch_size: examples in a minibatch; see `evaluate_robustness`.
@@ -93,16 +94,16 @@ def plot_robustness_curve(
     else:
         if value_range is not None:
             validation.pixel_range(value_range)
-        attack = _checked_attack(attack)
+        (attack,) = checked_attacks(checks.attack(attack))
         value_range = checks.value_range_of(attack, models)
     radii = _checked_epsilons(epsilons, attack, value_range)
     attacks = {
-        epsilon: changed(
+        epsilon: with_changes(
             attack, epsilon=epsilon, name=f"{attack.name}_epsilon_{epsilon!r}"
         )
         for epsilon in radii
     }
-    most_frequent = _most_frequent_left(
+    most_frequent = _largest_shares(
         data, attacks, value_range, batch_size, max_examples
     )
     names = {0.0: NATURAL, **{epsilon: a.name for epsilon, a in attacks.items()}}
@@ -117,45 +118,37 @@ def plot_robustness_curve(
             verbose=verbose,
         )
         curves[name] = curve = Curve.of(report, names)
-        failures[name] = rises(name, curve, "ε =")
-        failures[name] += _stays(name, curve, most_frequent)
+        failures[name] = check_does_not_rise(name, curve, "ε =")
+        failures[name] += _check_falls(name, curve, most_frequent)
     figure = new_figure(8, 5.5)
-    draw(
+    draw_curves(
         figure.subplots(),
         curves,
         failures,
         xlabel=f"ε ({attack.norm}), {scale_of(value_range)}",
         title=f"accuracy under {attack.name}, with 95% intervals",
     )
-    say(figure, [failure for several in failures.values() for failure in several])
+    write_failures(
+        figure, [failure for several in failures.values() for failure in several]
+    )
     return figure
 
 
 def _default_attack(value_range: tuple[float, float]) -> PGDAttack:
-    # Its epsilon is replaced; of a width that no ball may exceed.
+    # Its epsilon is replaced. This one is the largest that is allowed.
     epsilon = value_range[1] - value_range[0]
     return PGDAttack(
         epsilon, steps=20, step_size=epsilon / 4, value_range=value_range, seed=0
     )
 
 
-def _checked_attack(attack: Any) -> Attack:
-    if not isinstance(attack, Attack):
-        raise TypeError(
-            "Argument `attack` must be an attack, such as PGDAttack(epsilon=8 / 255). "
-            f"Received: {type(attack).__name__}."
-        )
-    (attack,) = checked_attacks(attack)
-    return attack
-
-
 def _checked_epsilons(
     epsilons: Any, attack: Attack, value_range: tuple[float, float]
 ) -> list[float]:
-    array = np.asarray(validation.array_or_tensor("epsilons", epsilons))
+    array = validation.as_array(validation.array_or_tensor("epsilons", epsilons))
     if array.ndim != 1 or not array.size:
         raise ValueError(
-            "Argument `epsilons` must be a list of numbers, one at least, such as "
+            "Argument `epsilons` must be a list of at least one number, such as "
             f"[4 / 255, 8 / 255, 16 / 255]. Received: shape {array.shape}."
         )
     radii = []
@@ -171,14 +164,14 @@ def _checked_epsilons(
     return sorted(set(radii))
 
 
-def _most_frequent_left(
+def _largest_shares(
     data: Any,
     attacks: Mapping[float, Attack],
     value_range: tuple[float, float],
     batch_size: int | None,
     max_examples: int | None,
 ) -> dict[float, float]:
-    """What can be left at those epsilons whose ball holds gray."""
+    """The largest accuracy possible at each epsilon whose ball contains gray."""
     batches = LabelledBatches(
         data,
         batch_size=batch_size,
@@ -191,24 +184,20 @@ def _most_frequent_left(
     large = [
         epsilon
         for epsilon, attack in attacks.items()
-        if share_of_range(attack, shape, value_range) >= _HOLDS_GRAY - ROUNDING
+        if share_of_range(attack, shape, value_range) >= _GRAY_SHARE - ROUNDING
     ]
-    if not large:  # then the labels need not be read
+    if not large:  # the labels need not be read
         return {}
-    share = _share_of_most_frequent(np.concatenate([labels for _, labels in batches]))
-    return dict.fromkeys(large, share)
-
-
-def _share_of_most_frequent(labels: np.ndarray) -> float:
-    """Of a class, or of a set of labels: no grey image is read as more than one."""
+    # The model predicts one class, or one set of labels, for the gray image.
+    labels = np.concatenate([labels for _, labels in batches])
     counts = np.unique(labels, axis=0, return_counts=True)[1]
-    return float(counts.max() / len(labels))
+    return dict.fromkeys(large, float(counts.max() / len(labels)))
 
 
-def _stays(
+def _check_falls(
     name: str, curve: Curve, most_frequent: Mapping[float, float]
 ) -> list[Failure]:
-    """The failure of a curve that stays up where it must be down, if it does."""
+    """Returns the failure of a curve that is higher than possible, or nothing."""
     for point, epsilon in enumerate(curve.at):
         share = most_frequent.get(float(epsilon))
         if share is not None and curve.low[point] > share:

@@ -1,4 +1,4 @@
-"""How the pictures look: at the size of a slide, and in black and white."""
+"""The style of the pictures: readable on a slide, and in black and white."""
 
 import io
 import textwrap
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Told apart in black and white too.
+# Distinct in black and white too.
 STYLES = ("-o", "--s", "-.^", ":D", "-v", "--P", "-.X", ":*")
 # In points, at the size of the figure.
 TEXT, LABEL, TITLE = 12, 13, 14
@@ -22,7 +22,7 @@ def style(number: int) -> str:
 
 
 def finish_curves(axis: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
-    """Labels an axis with curves in it."""
+    """Adds labels, a grid and a legend to an axis with curves."""
     axis.set_xlabel(xlabel, fontsize=LABEL)
     axis.set_ylabel(ylabel, fontsize=LABEL)
     axis.set_title(title, fontsize=TITLE)
@@ -32,7 +32,7 @@ def finish_curves(axis: Axes, xlabel: str, ylabel: str, title: str = "") -> None
 
 
 def show_image(axis: Axes, image: np.ndarray) -> None:
-    """Draws one image, values in [0, 1], gray if it has one channel."""
+    """Draws one image with values in [0, 1], gray if it has one channel."""
     if image.shape[-1] == 1:
         image = np.repeat(image, 3, axis=-1)
     axis.imshow(np.clip(image, 0.0, 1.0), interpolation="nearest")
@@ -42,13 +42,13 @@ def show_image(axis: Axes, image: np.ndarray) -> None:
 
 
 def to_unit_range(images: Any, value_range: tuple[float, float]) -> Any:
-    """Pixels in [0, 1], as `show_image` takes them."""
+    """Rescales pixels to [0, 1], for `show_image`."""
     low, high = value_range
     return (images - low) / (high - low)
 
 
 def fitted(text: str, inches: float) -> str:
-    """Breaks a text of the size of a title into lines that fit."""
+    """Wraps a title into lines of at most so many inches."""
     return textwrap.fill(text, max(int(CHARACTERS_AN_INCH * inches), 1))
 
 
@@ -65,7 +65,7 @@ def png_of(figure: Figure) -> bytes:
 
 
 class ShownFigure(Figure):
-    """A figure that notebooks show; those of pyplot are shown by its state alone."""
+    """A figure that notebooks show; a plain one needs the state of pyplot."""
 
     def _repr_png_(self) -> bytes:
         return png_of(self)
@@ -74,5 +74,5 @@ class ShownFigure(Figure):
 def new_figure(
     width: float, height: float, layout: Literal["constrained"] | None = "constrained"
 ) -> Figure:
-    """A figure that belongs to nobody, `width` by `height` inches."""
+    """A figure that pyplot does not know, `width` by `height` inches."""
     return ShownFigure(figsize=(width, height), layout=layout)

@@ -1,4 +1,4 @@
-"""How training went: loss and accuracies, natural and robust."""
+"""Draws the loss and the accuracies, natural and robust, of a training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,25 +19,25 @@ _ACCURACY = "accuracy"
 def plot_training_history(
     history: keras.callbacks.History | Mapping[str, Any], *, title: str = ""
 ) -> Figure:
-    """Draws what `fit` logged: the loss, and natural and robust accuracy.
+    """Draws the logs of `fit`: the loss, and natural and robust accuracy.
 
-    On the left are `loss` and `val_loss`; on the right every accuracy: of training
-    (what an adversarial model logs is under its own perturbation), of validation, and
-    under the attacks of `RobustnessEvaluation` (`val_<attack>_accuracy`). If there are
-    `passes` among the logs, as of an adversarial model, the axis counts passes through
-    the data; otherwise epochs.
+    The left panel shows `loss` and `val_loss`; the right one every accuracy: in
+    training (an adversarial model logs it under its own perturbation), in validation,
+    and under the attacks of `RobustnessEvaluation` (`val_<attack>_accuracy`). If the
+    logs have `passes`, as those of an adversarial model do, the axis counts passes
+    through the data; otherwise epochs.
 
-    An entry that was not logged after each epoch stands where it belongs: of
-    `RobustnessEvaluation(every=k)` the first is at epoch k, of `validation_freq=k` one
-    at each k-th epoch.
+    Entries that were not logged after each epoch are drawn at their own epochs: with
+    `RobustnessEvaluation(evaluation_freq=k)` the first is at epoch k, with
+    `validation_freq=k` there is one at each k-th epoch.
 
     Args:
-        history: what `fit` returned, or its `history`, a dict of name to one number an
+        history: the result of `fit`, or its `history`, a dict of name to one number an
             epoch; NaN where nothing was measured.
-        title: above the picture.
+        title: title of the picture.
 
     Returns:
-        A matplotlib figure, of one picture if there is only a loss, or no loss.
+        A matplotlib figure, with one panel if there is only a loss, or no loss.
 
     Raises:
         TypeError, ValueError: a wrong argument, named in the message.
@@ -60,7 +60,11 @@ def plot_training_history(
         )
     passes = logs.get("passes")
     epochs = max(map(len, logs.values()))
-    x = np.arange(1, epochs + 1) if passes is None else _whole("passes", passes, epochs)
+    x = (
+        np.arange(1, epochs + 1)
+        if passes is None
+        else _check_complete("passes", passes, epochs)
+    )
     figure = new_figure(6.5 * len(panels), 5)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     xlabel = "epochs" if passes is None else "passes through the data"
@@ -77,12 +81,12 @@ def plot_training_history(
 
 
 def _checked(history: Any) -> dict[str, np.ndarray]:
-    """The entries that are one number an epoch."""
+    """Returns the entries as arrays, or raises."""
     if isinstance(history, keras.callbacks.History):
         history = history.history
     logs: dict[str, np.ndarray] = {}
     for name, values in validation.mapping("history", history).items():
-        array = np.asarray(validation.array_or_tensor("history", values))
+        array = validation.as_array(validation.array_or_tensor("history", values))
         if array.ndim != 1:
             raise ValueError(
                 "Argument `history` must hold lists of numbers, one an epoch. "
@@ -92,13 +96,13 @@ def _checked(history: Any) -> dict[str, np.ndarray]:
             logs[name] = array.astype("float64")
     if not logs:
         raise ValueError(
-            "Argument `history` is empty. Pass what `fit` returned, after one epoch at "
-            "least."
+            "Argument `history` is empty. Pass the result of `fit`, after at least one "
+            "epoch."
         )
     return logs
 
 
-def _whole(name: str, values: np.ndarray, epochs: int) -> np.ndarray:
+def _check_complete(name: str, values: np.ndarray, epochs: int) -> np.ndarray:
     if len(values) != epochs:
         raise ValueError(
             f"Argument `history` must have an entry of {name!r} for each epoch. "
@@ -112,7 +116,7 @@ def _is_accuracy(name: str) -> bool:
 
 
 def _is_robust(name: str, logs: Mapping[str, Any]) -> bool:
-    """Whether it is accuracy under an attack: a metric is logged of training, too."""
+    """Whether it is accuracy under an attack: other metrics are logged in training."""
     return (
         name.startswith(_VALIDATION)
         and name.endswith(f"_{_ACCURACY}")
@@ -129,27 +133,28 @@ def _label(name: str, logs: Mapping[str, Any]) -> str:
     part = "training" if metric == name else "validation"
     if metric == "loss":
         return part
-    measured = [n for n in logs if _is_accuracy(n) and not n.startswith(_VALIDATION)]
-    what = [] if len(measured) < 2 else [metric]
-    return ", ".join([part, *(["natural"] if part == "validation" else []), *what])
+    metrics = [n for n in logs if _is_accuracy(n) and not n.startswith(_VALIDATION)]
+    name_of_metric = [] if len(metrics) < 2 else [metric]
+    natural = ["natural"] if part == "validation" else []
+    return ", ".join([part, *natural, *name_of_metric])
 
 
 def _where(name: str, count: int, epochs: int, logs: Mapping[str, Any]) -> np.ndarray:
     """The epochs, counted from 0, after which an entry was logged."""
     if count == epochs:
         return np.arange(epochs)
-    if _is_robust(name, logs):  # logged again after each epoch, once there is a first
+    if _is_robust(name, logs):  # logged after each epoch from the first on
         return np.arange(epochs - count, epochs)
     every = [k for k in range(1, epochs + 1) if epochs // k == count]
     if len(every) != 1:
         raise ValueError(
             "Argument `history` must have one number an epoch in each entry. Received: "
-            f"{count} of {name!r} for {epochs} epochs, and which they belong to cannot "
-            "be told. Put NaN where nothing was measured."
+            f"{count} of {name!r} for {epochs} epochs; to which of them they belong is "
+            "unknown. Put NaN where nothing was measured."
         )
     return np.arange(every[0] - 1, epochs, every[0])
 
 
 def _draw(axis: Axes, x: np.ndarray, values: np.ndarray, fmt: str, label: str) -> None:
-    # Markers enough to tell the curves apart, and not so many as to hide them.
+    # Enough markers to tell the curves apart, but not so many that they hide them.
     axis.plot(x, values, fmt, label=label, markersize=6, markevery=-(-len(x) // 15))

@@ -5,8 +5,7 @@
     recipe.to_dict()                           # data set, model, method, schedule, ...
     recipe.replaced(replays=4, epochs=100)     # half as long, dropping half as late
 
-`examples/train.py --recipe=NAME` trains one; `recipes.building` has the functions it
-is made of.
+`examples/train.py --recipe=NAME` trains one, with the functions of `recipes.building`.
 """
 
 import difflib
@@ -34,7 +33,7 @@ def get(name: str) -> Recipe:
     """A recipe by its name.
 
     Raises:
-        ValueError: an unknown name; the message lists those that come near.
+        ValueError: an unknown name; the message lists similar ones.
 
     Example:
     >>> recipe = get("cifar10_wrn32_10_free8")
@@ -51,11 +50,11 @@ def get(name: str) -> Recipe:
 
 
 def table(name: str) -> list[Recipe]:
-    """The recipes of a table's rows, in its order.
+    """The rows of a table, in order, as recipes.
 
-    "cifar10", "cifar100" and "imagenet" are the paper's; "cifar10_baselines" holds
-    later methods; "cifar10_small" and "cifar100_small" the rows that fit a CPU, and
-    "digits" those that take seconds.
+    "cifar10", "cifar100" and "imagenet" are tables of the paper; "cifar10_baselines"
+    holds later methods, "cifar10_small" and "cifar100_small" rows that fit a CPU, and
+    "digits" rows that take seconds.
 
     Raises:
         ValueError: an unknown name.

@@ -1,18 +1,17 @@
-"""From a recipe to what is trained: data, network, method, optimizer, loss.
+"""Builds the training of a recipe: data, network, method, optimizer, loss.
 
     train = building.data(recipe, recipe.train_split, seed=0)
     network = building.network(recipe, train)
     model = building.compiled(recipe, network)
     model.fit(train, epochs=recipe.epochs, steps_per_epoch=recipe.steps_per_epoch)
 
-`network` is what is served, whatever the method.
+`network` is the model to serve, whatever the method.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_free_adv import datasets, zoo
 from keras_free_adv.attacks.pgd_attack import PGDAttack
@@ -26,7 +25,7 @@ from keras_free_adv.training.trades_model import TRADESModel
 from keras_free_adv.training.wrapped_model import WrappedModel
 from keras_free_adv.zoo.pixels import standardized_channels
 
-# Of the pixels of ImageNet in [0, 1].
+# Per channel, pixels in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
@@ -43,8 +42,11 @@ def data(
     *,
     seed: int = 0,
     data_dir: str | None = None,
-) -> tf.data.Dataset:
-    """A split of the recipe's data set: augmented if it is the training split."""
+) -> Any:
+    """A split of the recipe's data set, a `tf.data.Dataset`.
+
+    It is augmented if it is the training split.
+    """
     trains = split == recipe.train_split
     return datasets.load(
         recipe.dataset,
@@ -60,7 +62,7 @@ def data(
 
 def network(
     recipe: Recipe,
-    train: tf.data.Dataset | None = None,
+    train: Any = None,
     *,
     classes: int | None = None,
     input_shape: tuple[int, int, int] | None = None,
@@ -70,7 +72,7 @@ def network(
 
     Args:
         recipe: the recipe.
-        train: its data, which has the number of classes and the shape of an image.
+        train: its data, with the number of classes and the shape of an image.
         classes: the number of classes, if there is no `train`.
         input_shape: the shape of an image, if there is no `train`.
         policy: dtype policy in place of the recipe's; "float32" for evaluation.
@@ -116,20 +118,20 @@ def _network(
 
 
 def compiled(recipe: Recipe, network: keras.Model) -> keras.Model:
-    """The network with its method around, compiled: ready for `fit`.
+    """The network, wrapped for its method and compiled.
 
     On many machines even natural training needs a wrapper: Keras' own `fit` fails.
     """
     decay_weights(recipe, network)
     if recipe.method == "natural":
-        several = workers.many_workers(tf.distribute.get_strategy())
+        several = workers.many_workers(workers.strategy_in_force())
         model = WrappedModel(network) if several else network
     else:
         model = _METHODS[recipe.method](
             network,
             recipe.epsilon,
             norm=recipe.norm,
-            epsilon_warmup=recipe.epsilon_warmup,
+            epsilon_warmup_steps=recipe.epsilon_warmup_steps,
             **recipe.method_arguments,
         )
     model.compile(optimizer(recipe), loss(recipe), metrics=["accuracy"])
@@ -139,7 +141,7 @@ def compiled(recipe: Recipe, network: keras.Model) -> keras.Model:
 def decay_weights(recipe: Recipe, network: keras.Model) -> None:
     """Adds (weight_decay / 2) * sum of squares to the network's loss.
 
-    As the authors do; the `weight_decay` of a Keras optimizer is another thing,
+    The authors do the same. The `weight_decay` of a Keras optimizer is different: it is
     decoupled from the gradient.
     """
     for variable in network.trainable_variables:
@@ -152,7 +154,7 @@ def decay_weights(recipe: Recipe, network: keras.Model) -> None:
 def optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     """SGD with the recipe's schedule and momentum.
 
-    Keras keeps the learning rate in the velocity, the authors' frameworks outside:
+    Keras multiplies the velocity by the learning rate, the authors' frameworks do not:
     after a drop the two differ for the few updates that the velocity remembers.
     """
     average: dict[str, Any] = {}
@@ -164,10 +166,10 @@ def optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
 
 
 def learning_rate(recipe: Recipe) -> Any:
-    """The learning rate: a number or a schedule over the updates of the recipe."""
+    """The learning rate: a number, or a schedule over the updates of the recipe."""
     peak, schedules = recipe.learning_rate, keras.optimizers.schedules
     if recipe.schedule == "piecewise":
-        # A boundary of Keras' is the last update before the drop.
+        # In Keras a boundary is the last update before the drop.
         return schedules.PiecewiseConstantDecay(
             [drop - 1 for drop in recipe.drops],
             [peak * 0.1**n for n in range(len(recipe.drops) + 1)],
@@ -189,9 +191,9 @@ def loss(recipe: Recipe) -> keras.losses.Loss:
 
 
 def attacks(recipe: Recipe) -> list[PGDAttack]:
-    """The columns of the paper's table, at the recipe's epsilon and norm.
+    """The attacks of the paper's table, at the recipe's epsilon and norm.
 
-    With steps of a quarter of epsilon, as there: 2/255 for CIFAR at 8/255.
+    A step is a quarter of epsilon long, as in the paper: 2/255 for CIFAR at 8/255.
     """
     return [
         PGDAttack.from_config(

@@ -1,4 +1,4 @@
-"""The learning rate of fast training: in a line up, and in a line down."""
+"""The learning rate schedule of fast training: up and down linearly."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from keras_free_adv import validation
 
 @keras.saving.register_keras_serializable("keras_free_adv")
 class LinearCycle(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises from 0 to `peak` and falls back to 0, both in a line.
+    """Rises from 0 to `peak` and falls back to 0, both linearly.
 
     Reference: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017;
     one cycle over the whole run, stepped with every update, as Wong et al. (2020) do.
@@ -18,7 +18,7 @@ class LinearCycle(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         peak: the largest learning rate.
         updates: length of the run.
-        rise: share of the updates in which it rises; 0 to begin at the peak.
+        rise: share of the updates in which the rate rises; 0 to begin at the peak.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.

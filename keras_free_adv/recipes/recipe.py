@@ -1,23 +1,19 @@
 """One training, as plain data."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from keras_free_adv import validation
-
-METHODS = ("natural", "free", "pgd", "trades")
-SCHEDULES = ("constant", "piecewise", "cosine", "cyclic")
-DECAYED = ("kernels", "all")
-POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
-AUGMENTATIONS = ("none", "standard", "standard_pad2")  # of datasets.load
-LIBRARIES = ("keras.applications",)
-ZOO = ("wide_resnet", "preact_resnet18", "small_cnn")
-
-# Returns a setting as it is kept, given its name and what was passed, or raises.
-Check = Callable[[str, Any], Any]
+from keras_free_adv import renamed_arguments, validation
+from keras_free_adv.recipes.setting_checks import (
+    CHECKS,
+    METHOD_ARGUMENTS,
+    MODEL_ARGUMENTS,
+    check_arguments,
+)
 
 
+@renamed_arguments.refuses_old_names(renamed_arguments.RECIPE)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A data set, a model, a method and its settings: everything a training needs.
@@ -26,43 +22,43 @@ class Recipe:
     and `epsilon` and `step_size` on that scale.
 
     Attributes:
-        name: of the recipe.
+        name: name of the recipe.
         dataset: name for `datasets.load`.
         train_split: split to train on.
         test_split: split to attack.
-        augment: as of `datasets.load`.
+        augment: see `datasets.load`.
         drop_remainder: whether to leave out the short last minibatch of a pass.
         model: a function of `zoo` ("wide_resnet", "preact_resnet18", "small_cnn"), or
             "keras.applications.NAME".
         model_arguments: its arguments, without `classes` and `input_shape`.
         method: "natural", "free", "pgd" or "trades".
-        method_arguments: of the method's model: `replays` or `steps`, `step_size`...
+        method_arguments: arguments of the method: `replays` or `steps`, `step_size`...
         epsilon: radius of the ball, on the [0, 1] scale.
         norm: "linf" or "l2".
         batch_size: images in a minibatch.
         epochs: epochs of `steps_per_epoch` updates.
         steps_per_epoch: updates in an epoch, for `fit`; free training counts replays
             as updates.
-        learning_rate: the largest.
+        learning_rate: largest learning rate.
         schedule: "constant"; "piecewise": divided by 10 at each of `drops`; "cosine":
-            falls to 0; "cyclic": rises in a line from 0 over the share `rise` of the
-            updates, and falls in a line to 0.
+            falls to 0; "cyclic": rises linearly from 0 over the share `rise` of the
+            updates, then falls linearly to 0.
         drops: updates after which a piecewise schedule drops.
         rise: share of the updates in which a cyclic schedule rises.
-        momentum: of SGD.
+        momentum: momentum of SGD.
         weight_decay: an L2 term in the loss, (weight_decay / 2) * sum of squares.
-        decayed: the weights it counts: "kernels" (of convolutions and dense layers),
+        decayed: the weights in that sum: "kernels" (of convolutions and dense layers),
             or "all".
-        label_smoothing: share of the label that is given to all classes alike.
-        ema_momentum: of the averaged weights that are kept, or None for no averaging.
-        epsilon_warmup: updates over which epsilon grows from 0.
-        policy: Keras' dtype policy of training.
+        label_smoothing: share of the label that is spread over all classes.
+        ema_momentum: momentum of the averaged weights, or None for no averaging.
+        epsilon_warmup_steps: updates over which epsilon grows from 0.
+        policy: Keras' dtype policy for training.
         attacks: columns of the evaluation, for `paper_attacks`.
         published: published figures of this row, in percent: "natural", and the names
             of attacks.
         published_minutes: published training time, or None.
-        published_on: what the published figures were measured with, where that is
-            not this recipe.
+        published_on: the training that the published figures belong to, if it is
+            another one.
         source: where settings and figures are from.
     """
 
@@ -90,7 +86,7 @@ class Recipe:
     decayed: str
     label_smoothing: float = 0.0
     ema_momentum: float | None = None
-    epsilon_warmup: int = 0
+    epsilon_warmup_steps: int = 0
     policy: str = "float32"
     attacks: str
     published: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -99,26 +95,19 @@ class Recipe:
     source: str = ""
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
-            self._set(name, check(name, getattr(self, name)))
-        library = self.model.rpartition(".")[0]
-        if self.model not in ZOO and library not in LIBRARIES:
-            raise ValueError(
-                f"Argument `model` must be one of {', '.join(ZOO)}, or "
-                f"keras.applications.NAME. Received: model={self.model!r}."
-            )
+        checked = {
+            name: check(name, getattr(self, name)) for name, check in CHECKS.items()
+        }
+        for kind, known in (("method", METHOD_ARGUMENTS), ("model", MODEL_ARGUMENTS)):
+            name = f"{kind}_arguments"
+            if checked[kind] in known:  # else of keras.applications, which checks them
+                checked[name] = check_arguments(
+                    kind, checked[kind], checked[name], known[checked[kind]]
+                )
+        # A checked value is a plain one, without NumPy's types.
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
         self._check_drops()
-        known = METHOD_ARGUMENTS[self.method]
-        arguments = _checked("method", self.method, self.method_arguments, known)
-        self._set("method_arguments", arguments)
-        if self.model in ZOO:
-            known = MODEL_ARGUMENTS.get(self.model, set())
-            arguments = _checked("model", self.model, self.model_arguments, known)
-            self._set("model_arguments", arguments)
-
-    def _set(self, name: str, value: Any) -> None:
-        """A field, when it is made: as it was checked, without NumPy's types."""
-        object.__setattr__(self, name, value)
 
     def _check_drops(self) -> None:
         drops = self.drops
@@ -139,29 +128,30 @@ class Recipe:
         return self.epochs * self.steps_per_epoch
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as JSON holds it."""
+        """The recipe as plain data that JSON can hold."""
         return {
-            field.name: _plain(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-        }
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in vars(self).items()
+        } | {"drops": list(self.drops)}
 
     def replaced(self, **changes: Any) -> "Recipe":
         """The recipe with some settings changed.
 
-        `method_arguments` and `model_arguments` are merged into those there are; a
-        setting that belongs into one of them may be given by its own name, such as
-        `replays=4` or `width=16`. A schedule keeps its proportions when the length
-        changes, and a step size its share of epsilon. What was published of another
-        training is left out.
+        `method_arguments` and `model_arguments` are merged into the present ones; a
+        setting in one of them may be given by its own name, such as `replays=4` or
+        `width=16`. A schedule keeps its proportions when the length changes, and a step
+        size its share of epsilon. Published figures belong to another training, and are
+        left out.
 
         Raises:
             TypeError, ValueError: an unknown setting, or a wrong value.
         """
         if not changes:
             return self
-        # What the rest is worked out from.
-        for name in _CHECKS.keys() & changes.keys():
-            changes[name] = _CHECKS[name](name, changes[name])
+        renamed_arguments.refuse_old_names(changes, renamed_arguments.RECIPE)
+        # Other settings are computed from these.
+        for name in CHECKS.keys() & changes.keys():
+            changes[name] = CHECKS[name](name, changes[name])
         settings = self._inherited(changes)
         for name, value in changes.items():
             if name in ("method_arguments", "model_arguments"):
@@ -180,16 +170,16 @@ class Recipe:
         return from_dict(settings)
 
     def _inherited(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """What stays of the settings, as far as it fits the changes."""
+        """The settings to change, those that do not fit the changes adjusted."""
         settings = {**self.to_dict(), "published": {}, "published_minutes": None}
         settings["published_on"] = ""
         for kind, known in (("method", METHOD_ARGUMENTS), ("model", MODEL_ARGUMENTS)):
             settings[kind] = changes.get(kind, settings[kind])
             if settings[kind] != getattr(self, kind):
-                taken = known.get(settings[kind], set())
+                accepted = known.get(settings[kind], set())
                 arguments = settings[f"{kind}_arguments"]
                 settings[f"{kind}_arguments"] = {
-                    name: value for name, value in arguments.items() if name in taken
+                    name: value for name, value in arguments.items() if name in accepted
                 }
         arguments = settings["method_arguments"]
         if "step_size" in arguments:
@@ -207,36 +197,20 @@ class Recipe:
 
     def settings(self) -> list[str]:
         """The names that `replaced` takes."""
-        fields = [field.name for field in dataclasses.fields(self)]
-        return sorted(
-            {
-                *fields,
-                *METHOD_ARGUMENTS[self.method],
-                *MODEL_ARGUMENTS.get(self.model, ()),
-            }
-        )
-
-
-# What the method's model and the zoo's functions take, apart from what each takes.
-METHOD_ARGUMENTS: dict[str, set[str]] = {
-    "natural": set(),
-    "free": {"replays", "step_size"},
-    "pgd": {"steps", "step_size", "random_start"},
-    "trades": {"steps", "step_size", "beta"},
-}
-MODEL_ARGUMENTS: dict[str, set[str]] = {
-    "wide_resnet": {"depth", "width"},
-    "preact_resnet18": {"width"},
-}
+        own = {*METHOD_ARGUMENTS[self.method], *MODEL_ARGUMENTS.get(self.model, ())}
+        return sorted({*vars(self), *own})
 
 
 def from_dict(settings: Mapping[str, Any]) -> Recipe:
     """A recipe from `to_dict()`, also when that went through JSON.
 
+    Settings that the first release wrote are taken too.
+
     Raises:
         ValueError: a setting is unknown, missing or wrong.
     """
     settings = validation.mapping("settings", settings)
+    settings = renamed_arguments.with_new_names(settings, renamed_arguments.RECIPE)
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
     unknown = sorted(set(settings) - set(fields))
     if unknown:
@@ -255,89 +229,3 @@ def from_dict(settings: Mapping[str, Any]) -> Recipe:
     if isinstance(drops, list):
         drops = tuple(drops)
     return Recipe(**{**settings, "drops": drops})
-
-
-def _one_of(*choices: str) -> Check:
-    return lambda name, value: validation.one_of(name, value, choices)
-
-
-def _or_none(check: Check) -> Check:
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _share(name: str, value: Any) -> float:
-    share = validation.finite_number(name, value)
-    if not 0.0 <= share < 1.0:
-        raise ValueError(
-            f"Argument `{name}` must be at least 0 and below 1. Received: "
-            f"{name}={value!r}."
-        )
-    return share
-
-
-def _figures(name: str, value: Any) -> dict[str, float]:
-    figures = validation.mapping(name, value)
-    return {
-        key: validation.finite_number(f"{name}[{key!r}]", figures[key])
-        for key in figures
-    }
-
-
-_CHECKS: dict[str, Check] = {
-    "name": validation.text,
-    "dataset": validation.text,
-    "train_split": validation.text,
-    "test_split": validation.text,
-    "augment": _one_of(*AUGMENTATIONS),
-    "drop_remainder": validation.boolean,
-    "model": validation.text,
-    "model_arguments": validation.mapping,
-    "method": _one_of(*METHODS),
-    "method_arguments": validation.mapping,
-    "epsilon": validation.positive_number,
-    "norm": _one_of("linf", "l2"),
-    "batch_size": validation.positive_integer,
-    "epochs": validation.positive_integer,
-    "steps_per_epoch": validation.positive_integer,
-    "learning_rate": validation.positive_number,
-    "schedule": _one_of(*SCHEDULES),
-    "rise": _share,
-    "momentum": _share,
-    "weight_decay": validation.not_negative,
-    "decayed": _one_of(*DECAYED),
-    "label_smoothing": _share,
-    "ema_momentum": _or_none(_share),
-    "epsilon_warmup": validation.whole_number,
-    "policy": _one_of(*POLICIES),
-    "attacks": _one_of("cifar10", "cifar100", "imagenet"),
-    "published": _figures,
-    "published_minutes": _or_none(validation.positive_number),
-    "published_on": validation.text,
-    "source": validation.text,
-}
-
-
-def _checked(
-    owner: str, called: str, arguments: Mapping[str, Any], known: set[str]
-) -> dict[str, Any]:
-    """The arguments as they are passed on; raises if one is unknown or wrong."""
-    checked: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if name not in known:
-            raise ValueError(
-                f"Argument `{owner}_arguments` must hold what the {owner} {called!r} "
-                f"takes: {', '.join(sorted(known)) or 'none'}. Received: {name!r}."
-            )
-        if name in ("replays", "steps", "depth", "width"):
-            checked[name] = validation.positive_integer(name, value)
-        elif name == "random_start":
-            checked[name] = validation.boolean(name, value)
-        else:
-            checked[name] = validation.positive_number(name, value)
-    return checked
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, tuple) else value

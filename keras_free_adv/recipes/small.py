@@ -1,8 +1,8 @@
 """Small versions of the rows, for a CPU.
 
 CIFAR, about 20 minutes each on one core: a PreActResNet-18 of a quarter of the width,
-in bfloat16, with the learning rate in a line up and down. Natural and Free rows make
-the same number of updates; the others as many as their cost allows in the same time.
+in bfloat16, with a learning rate that rises and falls linearly. Natural and Free rows
+make the same number of updates; the others as many as fit in the same time.
 scikit-learn's digits, some seconds each, need no download.
 """
 
@@ -28,7 +28,7 @@ _SMALL: dict[str, Any] = {
     "source": "the settings are this project's",
 }
 
-# Free updates in the time of one, as measured by
+# Free updates in the time of one update of each method, measured by
 # `benchmarks/update_cost.py --network=preact_resnet18_16 --policy=mixed_bfloat16`, on
 # one core.
 _COSTS = {"pgd7": 5.3, "fgsm_rs": 1.6, "trades": 8.3}
@@ -38,7 +38,7 @@ def _row(dataset: str, short: str, method: str, **arguments: Any) -> Recipe:
     updates = _EPOCHS * UPDATES_AN_EPOCH / _COSTS.get(short, 1.0)
     table_row = {"pgd7": "7pgd"}.get(short, short.replace("free", "free_m"))
     is_of_the_paper = short not in ("fgsm_rs", "trades")
-    # A backup is written after an epoch: a method that costs more has shorter ones.
+    # A backup is written after each epoch: slower methods have shorter epochs.
     return Recipe(
         name=f"{dataset}_small_{short}",
         dataset=dataset,

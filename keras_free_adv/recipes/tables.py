@@ -1,7 +1,7 @@
 """Every row of the tables of Shafahi et al. (2019), and later baselines, as recipes.
 
-Settings and figures: see `Recipe.source`. The figures of the paper stand in
-`evaluation/published_figures.py`, once.
+`Recipe.source` names the source of settings and figures. The paper's figures are in
+`evaluation/published_figures.py`.
 """
 
 from typing import Any
@@ -31,9 +31,9 @@ _CIFAR: dict[str, Any] = {
     "source": PAPER,
 }
 
-# The authors' PyTorch code for ImageNet: 5,005 minibatches of 256 a pass. The paper
-# has no setting of its 2-PGD training but the number of steps; it is given as many
-# passes as natural training, and steps of half of epsilon.
+# The authors' PyTorch code for ImageNet: 5,005 minibatches of 256 a pass. For 2-PGD
+# training the paper only gives the number of steps; here it makes as many passes as
+# natural training, with steps of half of epsilon.
 _MINIBATCHES = 5005
 _IMAGENET: dict[str, Any] = {
     "dataset": "imagenet2012",
@@ -50,7 +50,7 @@ _IMAGENET: dict[str, Any] = {
     "source": PAPER,
 }
 
-# Minutes of the tables.
+# Training times in the tables.
 _MINUTES = {
     "cifar10": {
         "natural": 780,
@@ -120,8 +120,8 @@ def _imagenet(row: str, passes: int, method: str, **arguments: Any) -> Recipe:
     )
 
 
-# The fast schedule of Wong et al. (2020): PreActResNet-18, learning rate in a line up
-# and down, in half precision, stepped with every update.
+# The fast schedule of Wong et al. (2020): PreActResNet-18, half precision, and a
+# learning rate that rises and falls linearly, with every update.
 _FAST: dict[str, Any] = {
     "dataset": "cifar10",
     "model": "preact_resnet18",
@@ -165,7 +165,7 @@ def _fast_rows() -> list[Recipe]:
     ]
 
 
-# TRADES, on the network of this table in place of the WRN-34-10 of its authors.
+# TRADES, on the network of this table; its authors use a WRN-34-10.
 _TRADES = Recipe(
     name="cifar10_wrn32_10_trades",
     dataset="cifar10",

@@ -1,4 +1,4 @@
-"""Whether an artifact answers as the Keras model does."""
+"""Checks that an artifact gives the same answers as the Keras model."""
 
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,18 @@ from keras_free_adv import logits
 from keras_free_adv.attacks.half_precision import compute_dtypes
 from keras_free_adv.serving.served_classifier import ServedClassifier
 
-# How far probabilities may be apart. The graph rounds as the eager model does, but for
-# the order of sums, which half precision shows.
+# The largest difference allowed between probabilities. Only the order of sums differs
+# between the graph and the eager model, which matters in half precision.
 TOLERANCE = 1e-3
 HALF_PRECISION_TOLERANCE = 5e-2
 
 
 class ExportDisagreesError(RuntimeError):
-    """An exported artifact does not answer as the model does."""
+    """An exported artifact gives other answers than the model."""
 
 
 def tolerance_of(network: keras.Model) -> float:
-    """How far the probabilities of this network may be apart."""
+    """The largest difference allowed between probabilities of this network."""
     whole = set(compute_dtypes(network)) <= {"float32", "float64"}
     return TOLERANCE if whole else HALF_PRECISION_TOLERANCE
 
@@ -31,9 +31,9 @@ def tolerance_of(network: keras.Model) -> float:
 def sample_requests(
     served: ServedClassifier, images: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Requests to each signature: random pixels, and images of one colour.
+    """Makes requests to each signature: random pixels, and images of one color.
 
-    Encoded images come in the size of the result and in others.
+    Encoded images have the size of the result, or other sizes.
     """
     random = np.random.default_rng(0)
     height, width, channels = (
@@ -60,10 +60,10 @@ def sample_requests(
 
 
 def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
-    """Probabilities `[B, classes]` by the model's own `predict`.
+    """Probabilities `[B, classes]` of the model's own `predict`.
 
-    Nothing of what is exported is used: pixels are scaled and logits turned into
-    probabilities anew, in NumPy.
+    No exported code is used: NumPy scales the pixels, and turns logits into
+    probabilities.
 
     Args:
         served: the classifier.
@@ -91,12 +91,12 @@ def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
 
 
 def check_agreement(folder: Path, served: ServedClassifier) -> None:
-    """Loads what was written, and compares its answers with the model's `predict`.
+    """Loads an artifact, and compares its answers with the model's `predict`.
 
-    Of files, which `predict` does not take, with those of the code run eagerly.
+    `predict` does not take image files: for those the code is run eagerly.
 
     Raises:
-        ExportDisagreesError: they differ, or depend on how images are batched.
+        ExportDisagreesError: the answers differ, or depend on how images are batched.
     """
     loaded = tf.saved_model.load(str(folder))
     tolerance = tolerance_of(served.network)
@@ -125,7 +125,7 @@ def _check_equal(
     expected: dict[str, Any],
     signature: str,
     tolerance: float,
-    with_what: str,
+    reference: str,
 ) -> None:
     probabilities = found["probabilities"].numpy()
     wanted = expected["probabilities"].numpy()
@@ -138,7 +138,7 @@ def _check_equal(
     if not apart <= tolerance:  # NaN too
         raise ExportDisagreesError(
             f"The signature {signature!r} of the exported artifact answers other "
-            f"probabilities than {with_what}: they are {apart:.2g} apart, of at most "
+            f"probabilities than {reference}: they are {apart:.2g} apart, of at most "
             f"{tolerance:g}. Nothing was published. Is there a layer that draws random "
             "numbers or changes its state when training=False?"
         )
@@ -151,5 +151,5 @@ def _check_equal(
     if not same or set(found) != set(expected):
         raise ExportDisagreesError(
             f"The signature {signature!r} of the exported artifact names other classes "
-            f"than {with_what}. Nothing was published."
+            f"than {reference}. Nothing was published."
         )

@@ -1,4 +1,4 @@
-"""What an artifact says of itself: files that travel with it, in its `assets`."""
+"""The files that describe an artifact, in its `assets`."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ RECIPE, REPORT = "recipe.json", "robustness_report.json"
 
 
 def check_recipe(recipe: Any) -> dict[str, Any] | None:
-    """Returns a recipe as plain data, or raises if it is none."""
+    """Returns a recipe as plain data, or raises."""
     if isinstance(recipe, Recipe):
         return recipe.to_dict()
     if recipe is None:
@@ -38,12 +38,12 @@ def check_recipe(recipe: Any) -> dict[str, Any] | None:
 
 
 def check_report(report: Any, served: ServedClassifier) -> RobustnessReport | None:
-    """Returns a report, or raises if it is none of this model and its pixels."""
+    """Returns a report, or raises if it is about another model or pixel range."""
     if report is None:
         return None
     if not isinstance(report, RobustnessReport):
         raise TypeError(
-            "Argument `report` must be what `evaluate_robustness` returned, or "
+            "Argument `report` must be the result of `evaluate_robustness`, or of "
             "RobustnessReport.from_json(text). Received: "
             f"report of type {type(report).__name__}."
         )
@@ -76,7 +76,7 @@ def asset_files(
     report: RobustnessReport | None,
     versions: dict[str, str],
 ) -> dict[str, str]:
-    """Names and texts of the files."""
+    """Returns the names and texts of the files."""
     description = {
         "schema_version": SCHEMA_VERSION,
         "model": served.network.name,
@@ -101,7 +101,7 @@ def asset_files(
 
 
 def as_assets(texts: Mapping[str, str], folder: Path) -> list[tf.saved_model.Asset]:
-    """Writes the files to a folder, from where saving a model takes them."""
+    """Writes the files to a folder, to be copied when the model is saved."""
     folder.mkdir()
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -111,7 +111,7 @@ def as_assets(texts: Mapping[str, str], folder: Path) -> list[tf.saved_model.Ass
 def _training(
     model: keras.Model, recipe: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """What the model was made robust by, as its wrapper or its recipe says."""
+    """The adversarial training of the model, from its wrapper or its recipe."""
     if isinstance(model, AdversarialModel):
         network = ("name", "trainable", "dtype", "model")
         config = model.get_config().items()
@@ -119,5 +119,5 @@ def _training(
         return {"method": type(model).__name__, **settings}
     if recipe is None or not {"method", "epsilon", "norm"} <= set(recipe):
         return None
-    told = {name: recipe[name] for name in ("method", "epsilon", "norm")}
-    return {**told, **recipe.get("method_arguments", {})}
+    settings = {name: recipe[name] for name in ("method", "epsilon", "norm")}
+    return {**settings, **recipe.get("method_arguments", {})}

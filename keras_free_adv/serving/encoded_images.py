@@ -1,7 +1,7 @@
-"""Image files, decoded in the graph as in training, when they are what they should be.
+"""Checks and decodes image files in the graph, as in training.
 
-A file says how large its image is before it is decoded: a small file can hold an image
-that fills the memory.
+The size of an image is read before it is decoded: a small file can hold an image that
+fills the memory.
 """
 
 from typing import Any
@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from keras_free_adv.datasets import decoding
 
-# A photo of 33 megapixels takes up 100 MB when it is decoded.
+# A decoded photo of 33 megapixels takes up 100 MB.
 MOST_PIXELS = 2**25
 
-# What files begin with.
+# The first bytes of files.
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 # A PNG's signature, and the length, name, width and height of its first part.
@@ -26,12 +26,12 @@ def decoded_images(
     """Decodes JPEG and PNG files, and resizes the central window of each.
 
     Args:
-        files: their bytes, strings `[B]`.
-        name: of the input, for messages.
+        files: the bytes of the files, strings `[B]`.
+        name: name of the input, for messages.
         size: height and width of the result.
         channels: 1 or 3.
-        margin: pixels of the result that are left out around the central window, in
-            each direction together: as in training on images of varying size, or 0.
+        margin: see `decoding.central_window`: that of training on images of varying
+            size, or 0.
 
     Returns:
         `[B, height, width, channels]`, float32 in [0, 1].
@@ -45,7 +45,7 @@ def decoded_images(
             return decoding.central_window(shape, size, margin)
 
         def decode(is_jpeg: bool) -> Any:
-            # The errors of the decoders name the node, and so the input.
+            # Errors of the decoders name the node, and thereby the input.
             with tf.name_scope(name):
                 pixels = decoding.resized_window(
                     file, window_of, size, channels=channels, is_jpeg=is_jpeg

@@ -1,4 +1,4 @@
-"""From a trained model to a file for phones and small devices."""
+"""Exports a trained model to a file for phones and small devices."""
 
 import dataclasses
 import os
@@ -18,6 +18,7 @@ from keras_free_adv.serving.agreement import (
     sample_requests,
     tolerance_of,
 )
+from keras_free_adv.serving.backend import require_tensorflow_to_export
 from keras_free_adv.serving.from_model import served_classifier
 from keras_free_adv.serving.served_classifier import ServedClassifier
 
@@ -37,17 +38,17 @@ def export_for_litert(
 
     Its one signature, `serving_default`, takes `images`, float32 `[B, height, width,
     channels]` in `value_range`, and returns `probabilities`, `[B, classes]`. A model of
-    mixed precision becomes one of float32 with the same weights. What was written is
-    run and compared with the model before it takes the place of `path`.
+    mixed precision becomes one of float32 with the same weights. The file is run and
+    compared with the model before it replaces `path`.
 
     Args:
         model: a built classifier, as for `export_for_serving`.
-        path: of the file; its name ends with ".tflite".
-        image_size: height and width of the images, for a model whose images vary in
-            size: the file takes images of this one.
+        path: path of the file; its name ends with ".tflite".
+        image_size: height and width of the images that the file takes, for a model
+            whose images vary in size.
         value_range: lowest and highest pixel value; None for that of the adversarial
-            training, or of a plain model for what its first layers show, else (0, 1);
-            see `keras_free_adv.pixel_scale`.
+            training, or that of a plain model's first layers, else (0, 1); see
+            `keras_free_adv.pixel_scale`.
         from_logits: whether the model's outputs are logits; "auto" finds out.
         predicts: "class" (probabilities with the sum 1) or "labels" (one for each of
             several labels); "auto" decides from outputs and compiled loss.
@@ -56,11 +57,12 @@ def export_for_litert(
         The path.
 
     Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow.
         TypeError, ValueError: an argument is wrong, or the model is of mixed precision
             and neither functional nor Sequential.
         ImportError: the extra `litert` is not installed.
-        OSError: it cannot be written; what was there before is untouched.
-        ExportDisagreesError: what was written does not answer as the model does.
+        OSError: the file cannot be written; an earlier file is untouched.
+        ExportDisagreesError: the file gives other answers than the model.
 
     Example:
     >>> import tempfile
@@ -68,6 +70,7 @@ def export_for_litert(
     >>> network = zoo.small_cnn(classes=10, input_shape=(8, 8, 1))
     >>> path = export_for_litert(network, tempfile.mkdtemp() + "/model.tflite")
     """
+    require_tensorflow_to_export("export_for_litert")
     _interpreter()
     if not isinstance(path, (str, os.PathLike)) or Path(path).suffix != ENDING:
         raise ValueError(
@@ -92,10 +95,10 @@ def export_for_litert(
 
 
 def in_float32(network: keras.Model) -> keras.Model:
-    """The network, or a copy that computes in float32 if it computes otherwise.
+    """Returns the network, or a copy of it that computes in float32.
 
     Raises:
-        ValueError: it would have to be copied, and cannot be.
+        ValueError: a copy is needed, and impossible.
     """
     if set(compute_dtypes(network)) <= {"float32"}:
         return network
@@ -133,7 +136,7 @@ def _converted(served: ServedClassifier) -> bytes:
 
 
 def _check(file: Path, served: ServedClassifier) -> None:
-    """Compares the file with the model as it was, of mixed precision if it is."""
+    """Compares the file with the model in its own precision."""
     requests = sample_requests(served, images=4)
     images = requests["serving_default"][0]["images"]
     tolerance = tolerance_of(served.network)
@@ -155,7 +158,7 @@ def _interpreter() -> Callable:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise ImportError(
-            "export_for_litert needs ai-edge-litert, to run what it wrote. Install it "
+            "export_for_litert needs ai-edge-litert, to test the file. Install it "
             'with: pip install "keras_free_adv[litert]"'
         ) from error
     return Interpreter

@@ -1,4 +1,4 @@
-"""From a trained model to a folder that TensorFlow Serving loads as it is."""
+"""Exports a trained model to a folder for TensorFlow Serving."""
 
 import contextlib
 import errno
@@ -18,15 +18,17 @@ from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.recipes import Recipe
 from keras_free_adv.serving import asset_files
 from keras_free_adv.serving.agreement import check_agreement, sample_requests
+from keras_free_adv.serving.backend import require_tensorflow_to_export
 from keras_free_adv.serving.from_model import served_classifier
 from keras_free_adv.serving.served_classifier import ServedClassifier
-from keras_free_adv.serving.warm_up import require_protos, write_warm_up_requests
+from keras_free_adv.serving.warm_up import import_protos, write_warm_up_requests
+from keras_free_adv.version import __version__
 
 # TensorFlow Serving holds them in 64 bits.
 _LAST_VERSION = 2**63 - 1
-# What a disk may have against a file, of which TensorFlow keeps the text only.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
-# Operations that need the Python process that made them.
+# Errors of the disk, of which TensorFlow keeps only the text.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+# Operations that call Python.
 _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 
@@ -45,56 +47,57 @@ def export_for_serving(
 ) -> str:
     """Publishes a classifier for TensorFlow Serving, as `path/<version>`.
 
-    Nothing of its training is in it: of an adversarially trained model, the model
-    inside is exported. Three signatures, for any number of images at a time:
+    Of an adversarially trained model only the model inside is exported. It has three
+    signatures, for any number of images at a time:
 
     - `serving_default`: `images`, float32 `[B, height, width, channels]` in
       `value_range`;
-    - `serve_uint8`: `images`, uint8, of 0 to 255 whatever `value_range` is;
+    - `serve_uint8`: `images`, uint8, from 0 to 255 whatever `value_range` is;
     - `serve_bytes`: `image_bytes`, JPEG or PNG files `[B]`, decoded, cropped and
       resized in the graph. Over REST each is `{"b64": "..."}`.
 
     Each returns `probabilities` `[B, classes]` (the model's own, if it ends with a
-    softmax or sigmoids), and of the likeliest classes, up to
-    five and the likeliest first, `class_ids`, `class_names` and `top_probabilities`.
-    Images of a wrong shape, NaN, pixels outside the range, an empty batch, damaged
-    files, and images above 33 megapixels get an error that names the input.
+    softmax or sigmoids), and `class_ids`, `class_names` and `top_probabilities` of the
+    five likeliest classes, the likeliest first. Images of a wrong shape, NaN, pixels
+    outside the range, an empty batch, damaged files, and images above 33 megapixels get
+    an error that names the input.
 
     Class names, pixel range, epsilon, recipe and report travel as files in `assets`.
     Requests that warm a server up are in `assets.extra`.
 
-    What was written is loaded and compared with the model before it is published, and
-    is published by a rename: a server that polls `path` finds it whole, or not at all.
+    The version is loaded and compared with the model, then published by a rename: a
+    server that polls `path` finds all of it, or nothing.
 
     Args:
         model: a built classifier, of one batch of images of 1 or 3 channels.
-        path: the folder of all versions, named as the server calls the model.
+        path: the folder of all versions; its name is the server's name of the model.
         version: a whole number above 0; None for the one after the latest.
         class_names: a string for each class, in the order of their numbers; None to
-            call them "0", "1", ...
-        image_size: for a model that was trained on images of varying size, as of
-            `datasets.load`: encoded images are cropped to the central square and
-            resized to it, as there. None for a model that was trained on images of one
-            size: an encoded image of that size is taken as it is, and of any other the
-            largest central window of the same form is resized.
+            name them "0", "1", ...
+        image_size: the `image_size` of `datasets.load`, for a model that was trained on
+            images of varying size: encoded images are cropped and resized as in
+            training. None for a model that was trained on images of one size: of an
+            encoded image of any other size the largest central window of the same
+            aspect ratio is resized.
         value_range: lowest and highest pixel value; None for that of the adversarial
-            training, or of a plain model for what its first layers show, else (0, 1);
-            see `keras_free_adv.pixel_scale`.
+            training, or that of a plain model's first layers, else (0, 1); see
+            `keras_free_adv.pixel_scale`.
         from_logits: whether the model's outputs are logits; "auto" finds out.
         predicts: "class" (probabilities with the sum 1) or "labels" (one for each of
             several labels); "auto" decides from outputs and compiled loss.
-        recipe: what the model was trained by.
-        report: what `evaluate_robustness` returned for this model.
+        recipe: the recipe of the model's training.
+        report: the result of `evaluate_robustness` for this model.
 
     Returns:
         The path of the version.
 
     Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow.
         TypeError, ValueError: an argument is wrong, or the report is of another model.
         ImportError: the extra `serving` is not installed.
-        FileExistsError: the version is there.
-        OSError: it cannot be written; nothing is left.
-        ExportDisagreesError: what was written does not answer as the model does.
+        FileExistsError: the version exists.
+        OSError: the version cannot be written; nothing is left behind.
+        ExportDisagreesError: the version gives other answers than the model.
 
     Example:
     >>> import tempfile
@@ -106,7 +109,8 @@ def export_for_serving(
     >>> served(images=tf.zeros((2, 8, 8, 1), tf.uint8))["class_names"].shape
     TensorShape([2, 5])
     """
-    require_protos()
+    require_tensorflow_to_export("export_for_serving")
+    import_protos()
     served = served_classifier(
         model,
         class_names=class_names,
@@ -122,7 +126,7 @@ def export_for_serving(
     texts = asset_files.asset_files(served, model, plain_recipe, report, _versions())
 
     def write(folder: Path) -> None:
-        with _errors_of_the_disk():
+        with _raising_os_errors():
             _save(served, texts, folder)
             _check_needs_no_python(folder)
             requests = sample_requests(served, images=1)
@@ -146,7 +150,7 @@ def _checked_path(path: Any, version: Any) -> Path:
     if "://" in str(path):
         raise ValueError(
             "Argument `path` must be a folder of this machine: only there a version "
-            f"appears whole or not at all. Received: path={str(path)!r}. Export to a "
+            f"can be published by a rename. Received: path={str(path)!r}. Export to a "
             "folder, and copy the version from there."
         )
     if version is not None:
@@ -166,7 +170,7 @@ def _check_strategy(model: keras.Model) -> None:
             "Argument `model` must be exported outside of `strategy.scope()`. "
             f"Received: a call within one of {tf.distribute.get_strategy()}."
         )
-    if workers.many_workers(getattr(model, "distribute_strategy", None)):
+    if workers.many_workers(workers.strategy_of(model)):
         raise ValueError(
             "Argument `model` must be of one process. Received: a model of a "
             "MultiWorkerMirroredStrategy. Call model.save(path) on all workers, and "
@@ -175,13 +179,13 @@ def _check_strategy(model: keras.Model) -> None:
 
 
 @contextlib.contextmanager
-def _errors_of_the_disk() -> Iterator[None]:
-    """Within, TensorFlow's errors of writing are OSErrors, with their numbers."""
+def _raising_os_errors() -> Iterator[None]:
+    """Turns TensorFlow's errors into OSErrors, with their numbers."""
     try:
         yield
     except tf.errors.OpError as error:
         text = error.message
-        numbers = [number for number in _OF_THE_DISK if os.strerror(number) in text]
+        numbers = [number for number in _DISK_ERRORS if os.strerror(number) in text]
         raise OSError(*numbers[:1], text) from error
 
 
@@ -197,11 +201,11 @@ def _save(served: ServedClassifier, texts: dict[str, str], folder: Path) -> None
                 signatures=served.signatures(),
                 options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
             )
-        except AssertionError as error:  # so TensorFlow says it
+        except AssertionError as error:  # TensorFlow's own
             raise ValueError(
                 "Argument `model` must hold all it needs as weights. Received: "
                 f"{served.network.name!r}, in which a layer has a tf.Variable, a table "
-                "or another resource of TensorFlow's. Use `self.add_weight`, or a "
+                "or another TensorFlow resource. Use `self.add_weight`, or a "
                 "Keras layer such as keras.layers.IntegerLookup."
             ) from error
 
@@ -220,8 +224,6 @@ def _check_needs_no_python(folder: Path) -> None:
 
 
 def _versions() -> dict[str, str]:
-    from keras_free_adv import __version__
-
     return {
         "keras_free_adv": __version__,
         "keras": keras.__version__,

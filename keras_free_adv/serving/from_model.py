@@ -1,4 +1,4 @@
-"""What a trained model says of how it is to be served."""
+"""Derives a served classifier from a trained model."""
 
 import textwrap
 from collections.abc import Iterable, Set
@@ -23,16 +23,16 @@ from keras_free_adv.serving.served_classifier import (
 from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.training.wrapped_model import WrappedModel
 
-# How far from one the probabilities of half precision may sum.
+# In half precision, sums of probabilities may be this far from one.
 _SUMS_TO_ONE = 0.05
 
 
 def network_of(model: Any) -> keras.Model:
-    """The model that is served: of an adversarially trained one, the one in it.
+    """Returns the model to serve: for an adversarial model, the one inside.
 
     Raises:
-        TypeError: it is no Keras model.
-        ValueError: it was not built, or its `predict` does more than call it.
+        TypeError: it is not a Keras model.
+        ValueError: it is not built, or its `predict` does more than call it.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -65,10 +65,10 @@ def network_of(model: Any) -> keras.Model:
 
 
 def input_shape_of(network: keras.Model) -> tuple[int | None, int | None, int]:
-    """The shape of its images, without the batch axis.
+    """Returns the shape of the network's images, without the batch axis.
 
     Raises:
-        ValueError: the network takes anything else than images of 1 or 3 channels.
+        ValueError: the network does not take one batch of images of 1 or 3 channels.
     """
     declared = getattr(network, "inputs", None)
     shapes: list[Any]
@@ -94,15 +94,15 @@ def input_shape_of(network: keras.Model) -> tuple[int | None, int | None, int]:
 
 
 def pixel_range_of(model: keras.Model, value_range: Any) -> tuple[float, float]:
-    """The range of the pixels: as trained, or as said, or as the model shows.
+    """Returns the pixel range: that of the training, as given, or that of the layers.
 
     Raises:
-        ValueError: what was said is not what the model was trained with, or takes.
+        ValueError: the given range is not that of the model.
     """
-    said = None if value_range is None else validation.pixel_range(value_range)
+    given = None if value_range is None else validation.pixel_range(value_range)
     if not isinstance(model, AdversarialModel):
-        return pixel_scale.resolve(said, model)
-    if said is not None and said != tuple(model.value_range):
+        return pixel_scale.resolve(given, model)
+    if given is not None and given != tuple(model.value_range):
         raise ValueError(
             "Argument `value_range` must be what the model was trained with. Received: "
             f"value_range={value_range!r}, and a model of {model.value_range}."
@@ -112,14 +112,14 @@ def pixel_range_of(model: keras.Model, value_range: Any) -> tuple[float, float]:
 
 
 def names_of_classes(class_names: Any, classes: int) -> tuple[str, ...]:
-    """The names, or the numbers of the classes if there are none.
+    """Returns the names, or by default the numbers, of the classes.
 
     Raises:
-        TypeError, ValueError: they are no names, of one line each, or not one a class.
+        ValueError: they are not strings of one line, one for each class.
     """
     if class_names is None:
         return tuple(str(number) for number in range(classes))
-    # The order of a set is nobody's.
+    # A set has no order.
     listed = isinstance(class_names, Iterable) and not isinstance(
         class_names, (str, Set)
     )
@@ -129,28 +129,26 @@ def names_of_classes(class_names: Any, classes: int) -> tuple[str, ...]:
     if not strings or not len(names) == lines == classes:
         raise ValueError(
             f"Argument `class_names` must be {classes} strings of one line, one for "
-            f"each class in the order of their numbers. Received: {_told(class_names)}."
+            "each class in the order of their numbers. Received: "
+            f"{_outline(class_names)}."
         )
     return tuple(names)
 
 
-def _told(class_names: Any) -> str:
-    """What was passed, in a line."""
-    said = textwrap.shorten(repr(class_names), 100, placeholder=" ...")
-    return (
-        f"{len(class_names)} of them, {said}"
-        if hasattr(class_names, "__len__") and not isinstance(class_names, str)
-        else said
-    )
+def _outline(class_names: Any) -> str:
+    text = textwrap.shorten(repr(class_names), 100, placeholder=" ...")
+    if isinstance(class_names, str) or not hasattr(class_names, "__len__"):
+        return text
+    return f"{len(class_names)} of them, {text}"
 
 
 def size_of_images(
     image_size: Any, input_shape: tuple[int | None, int | None, int]
 ) -> tuple[tuple[int, int], float]:
-    """To what encoded images are resized, and the margin that is left out.
+    """Returns the size to resize encoded images to, and the margin to cut off.
 
     Raises:
-        ValueError: the network takes images of another size, or no size is known.
+        ValueError: the network takes images of another size, or the size is unknown.
     """
     height, width, _ = input_shape
     if image_size is None:
@@ -158,7 +156,7 @@ def size_of_images(
             raise ValueError(
                 "Argument `image_size` is needed for a model whose images vary in "
                 f"size. Received: image_size=None, and images of {input_shape}. Pass "
-                "that of training, such as 224."
+                "the size in training, such as 224."
             )
         return (height, width), 0
     size = validation.positive_integer("image_size", image_size)
@@ -180,7 +178,7 @@ def served_classifier(
     from_logits: Any,
     predicts: Any = AUTO,
 ) -> ServedClassifier:
-    """The classifier to serve; the arguments are those of `export_for_serving`."""
+    """Makes the classifier to serve; for the arguments see `export_for_serving`."""
     network = network_of(model)
     from_logits = check_from_logits(from_logits)
     predicts = check_predicts(predicts)
@@ -189,7 +187,7 @@ def served_classifier(
     size, margin = size_of_images(image_size, input_shape)
     random = np.random.default_rng(0)
     images = random.uniform(low, high, (2, *size, input_shape[-1])).astype("float32")
-    # An adversarial model is compiled, and not the one in it.
+    # The adversarial model is compiled, the one inside is not.
     losses = [compiled_loss(model), compiled_loss(network)]
     view = predictions_of(
         network,
@@ -215,16 +213,16 @@ def served_classifier(
 def _check_probabilities(
     classifier: ServedClassifier, images: np.ndarray, from_logits: bool | str
 ) -> None:
-    """Raises if what is served as probabilities is none."""
+    """Raises if the probabilities to serve are not probabilities."""
     found = np.asarray(classifier.probabilities(images))
-    exclude_each_other = not classifier.view.independent
-    apart = exclude_each_other * np.abs(found.sum(-1) - 1.0).max()
+    exclusive = not classifier.view.independent
+    apart = exclusive * np.abs(found.sum(-1) - 1.0).max()
     if np.isfinite(found).all() and (
         found.min() < 0 or found.max() > 1 + _SUMS_TO_ONE or apart > _SUMS_TO_ONE
     ):
         raise ValueError(
             "Argument `from_logits` must say what the model's outputs are. Received: "
-            f"from_logits={from_logits!r}, and outputs that as probabilities reach "
+            f"from_logits={from_logits!r}, and outputs that, as probabilities, range "
             f"from {found.min():.3g} to {found.max():.3g} and sum to "
             f"{found[0].sum():.3g}. Pass from_logits=True."
         )

@@ -12,12 +12,12 @@ from keras_free_adv.predictions import Predictions
 from keras_free_adv.serving.encoded_images import decoded_images
 from keras_free_adv.serving.request_checks import checked_files, checked_images
 
-# Classes that are named in an answer, the likeliest first.
+# The number of likeliest classes in an answer.
 TOP = 5
 
 
 def call_with_images(network: keras.Model, images: Any) -> Any:
-    """A network's outputs; it may take its images in a dict or a list of one."""
+    """Calls a network, which may take its images in a dict or a list of one."""
     declared = getattr(network, "input", None)
     if isinstance(declared, (dict, list, tuple)):
         images = tree.pack_sequence_as(declared, [images])
@@ -26,14 +26,14 @@ def call_with_images(network: keras.Model, images: Any) -> Any:
 
 @dataclass(frozen=True)
 class ServedClassifier:
-    """A classifier as clients see it.
+    """A classifier for clients.
 
     Attributes:
         network: the Keras model.
-        view: what it predicts.
-        class_names: of the classes, in the order of their numbers.
-        input_shape: of its images; None for a height and width that vary.
-        value_range: of its pixels.
+        view: the interpretation of its outputs.
+        class_names: names of the classes, in the order of their numbers.
+        input_shape: shape of its images; None for a height and width that vary.
+        value_range: range of its pixels.
         image_size: height and width to resize encoded images to.
         margin: see `decoded_images`.
     """
@@ -47,7 +47,7 @@ class ServedClassifier:
     margin: float
 
     def signatures(self) -> dict[str, Any]:
-        """Each signature's name and function, the default one first."""
+        """Returns signature names and functions, the default first."""
         pixels = (None, *self.input_shape)
         specs = {
             "serving_default": (self.of_floats, tf.TensorSpec(pixels, name="images")),
@@ -71,7 +71,7 @@ class ServedClassifier:
         return self.answers(images)
 
     def of_uint8(self, images: Any) -> dict[str, Any]:
-        """Classifies 8-bit images, of 0 to 255 whatever `value_range` is."""
+        """Classifies 8-bit images, from 0 to 255 whatever `value_range` is."""
         images = checked_images(images, "images", self.input_shape)
         return self.answers(self.scaled(tf.cast(images, tf.float32) / 255.0))
 
@@ -88,12 +88,12 @@ class ServedClassifier:
         return self.answers(self.scaled(images))
 
     def scaled(self, images: Any) -> Any:
-        """Pixels of [0, 1], in `value_range`."""
+        """Rescales pixels from [0, 1] to `value_range`."""
         low, high = self.value_range
         return images if (low, high) == (0.0, 1.0) else low + (high - low) * images
 
     def answers(self, images: Any) -> dict[str, Any]:
-        """The outputs for images that were checked."""
+        """The outputs for checked images."""
         probabilities = self.probabilities(images)
         top, ids = tf.math.top_k(probabilities, min(TOP, len(self.class_names)))
         return {
@@ -104,8 +104,8 @@ class ServedClassifier:
         }
 
     def probabilities(self, images: Any) -> Any:
-        """`[B, classes]`, float32; the network's own, if it returns such.
+        """Probabilities `[B, classes]`, float32; the network's own, if it returns them.
 
-        Those of labels that do not exclude each other need not have the sum 1.
+        Those of labels that are not exclusive need not have the sum 1.
         """
         return self.view.probabilities(call_with_images(self.network, images))

@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving makes to itself before it says that it is ready.
+"""Requests that TensorFlow Serving makes to itself before it reports to be ready.
 
 https://www.tensorflow.org/tfx/serving/saved_model_warmup
 """
@@ -17,11 +17,11 @@ def write_warm_up_requests(
     """Writes requests beside a SavedModel.
 
     Args:
-        folder: of the SavedModel.
-        model_name: what the server calls the model.
-        requests: of each signature, a list of its inputs: names to arrays.
+        folder: folder of the SavedModel.
+        model_name: the server's name of the model.
+        requests: signature to a list of its inputs, each a dict of name to array.
     """
-    predict_pb2, prediction_log_pb2 = _protos()
+    predict_pb2, prediction_log_pb2 = import_protos()
     path = folder / FILE
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -38,16 +38,8 @@ def write_warm_up_requests(
                 writer.write(log.SerializeToString())
 
 
-def require_protos() -> None:
-    """Raises if TensorFlow Serving's messages are not installed.
-
-    Raises:
-        ImportError: they are not.
-    """
-    _protos()
-
-
-def _protos() -> tuple[Any, Any]:
+def import_protos() -> tuple[Any, Any]:
+    """Imports TensorFlow Serving's messages; raises ImportError with the remedy."""
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Checks of what students write: attacks and Free training, beside the library's own.
+"""Checks of students' code: attacks and Free training, compared with the library's.
 
-Each check runs a function on small examples and returns a `Verdict`: whether it does
-what the library does, and if not, what is wrong, in words that help to mend it. The
+Each check runs a function on small examples and returns a `Verdict`: whether its result
+is that of the library, and if not, what is wrong and how to mend it. The
 exercises are in `docs/tutorials/6_teaching_kit.py`.
 """
 
@@ -12,8 +12,7 @@ from keras_free_adv.teaching.check_refutation import check_refutation
 from keras_free_adv.teaching.check_train import check_train
 from keras_free_adv.teaching.check_train_step import check_train_step
 from keras_free_adv.teaching.loss_and_gradient import loss_and_gradient_of
-from keras_free_adv.teaching.not_written_yet import NotWrittenYetError
-from keras_free_adv.teaching.verdict import Verdict
+from keras_free_adv.teaching.verdict import NotWrittenYetError, Verdict
 
 __all__ = [
     "NotWrittenYetError",

@@ -1,9 +1,10 @@
-"""Images and a small network for a student's attack."""
+"""Images and a small network to try a student's attack on."""
 
 from typing import NamedTuple
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_free_adv.teaching.loss_and_gradient import (
     LossAndGradient,
@@ -15,30 +16,31 @@ _SHAPE = (6, 6, 1)
 
 
 class AttackedExample(NamedTuple):
-    """What an attack is tried on.
+    """Images and a network to attack.
 
     Attributes:
-        network: to logits of two classes. Of two, the larger loss is the more damaging
-            one: of more, an image of lower loss can be the one that is misread.
+        network: returns logits of two classes: with more, an image of lower loss can be
+            the misclassified one.
         images: `[B, 6, 6, 1]`, float32, some pixels at the ends of [0, 1].
-        labels: what the network reads in them, `[B]`.
-        ask: the network's loss and gradient.
+        labels: the network's own predictions, `[B]`.
+        loss_and_gradient: those of the network.
     """
 
     network: keras.Model
     images: np.ndarray
     labels: np.ndarray
-    ask: LossAndGradient
+    loss_and_gradient: LossAndGradient
 
-    def looks(self) -> RecordedGradients:
-        """The loss and gradient, which will remember where they were asked."""
-        return RecordedGradients(self.ask, self.images, self.labels)
+    def recorded(self) -> RecordedGradients:
+        """Wraps `loss_and_gradient` to record its calls."""
+        return RecordedGradients(self.loss_and_gradient, self.images, self.labels)
 
 
 def attacked_example(*, linear: bool = False) -> AttackedExample:
-    """Images, and a network: curved, or linear.
+    """Makes images, and a network: curved, or linear.
 
-    A linear one has one worst image in the ball, which PGD reaches from any start.
+    For a linear network one image in the ball is the worst: PGD reaches it from any
+    start.
     """
     layers = keras.layers
     curved = [
@@ -63,7 +65,7 @@ def attacked_example(*, linear: bool = False) -> AttackedExample:
         ]
     )
     random = np.random.default_rng(3)
-    # Some pixels are black or white, as many are in real images.
+    # Some pixels are black or white, as in real images.
     images = random.uniform(-0.2, 1.2, (16, *_SHAPE)).clip(0, 1).astype("float32")
-    labels = np.asarray(network(images)).argmax(-1)
+    labels = ops.convert_to_numpy(network(images)).argmax(-1)
     return AttackedExample(network, images, labels, loss_and_gradient_of(network))

@@ -1,9 +1,10 @@
-"""Whether a student's FGSM takes the one step that the library's takes."""
+"""Checks a student's FGSM against the library's."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.teaching.arrays import (
@@ -11,7 +12,7 @@ from keras_free_adv.teaching.arrays import (
     alike,
     as_array,
     changed_in_place,
-    explained,
+    explain,
     outside,
 )
 from keras_free_adv.teaching.attacked_example import attacked_example
@@ -48,27 +49,27 @@ def check_fgsm(fgsm: Callable[..., Any]) -> Verdict:
 
 def _findings(fgsm: Callable[..., Any]) -> Iterator[str]:
     example = attacked_example()
-    images, labels, looks = example.images, example.labels, example.looks()
+    images, labels, recorded = example.images, example.labels, example.recorded()
     given = images.copy()
-    returned = fgsm(given, labels.copy(), _EPSILON, looks)
+    returned = fgsm(given, labels.copy(), _EPSILON, recorded)
     yield from changed_in_place(images, given, "images")
     result = as_array(returned, images, "the adversarial images")
-    if not looks.points:
+    if not recorded.points:
         yield "It never asks for the gradient: call loss_and_gradient(images, labels)."
         return
-    if len(looks.points) > 1:
+    if len(recorded.points) > 1:
         yield (
-            f"It asks for the gradient {len(looks.points)} times; FGSM is one step, "
+            f"It asks for the gradient {len(recorded.points)} times; FGSM is one step, "
             "from one gradient."
         )
-    if not alike(looks.points[0], images):
+    if not alike(recorded.points[0], images):
         yield "It asks for the gradient elsewhere than at the clean images."
         return
     attack = PGDAttack(
         _EPSILON, steps=1, step_size=_EPSILON, random_start=False, keep="last", seed=0
     )
-    expected = np.asarray(attack(images, labels, model=example.network))
-    gradient = looks.gradients[0]
+    expected = ops.convert_to_numpy(attack(images, labels, model=example.network))
+    gradient = recorded.gradients[0]
     # Where it is next to zero, its sign is a matter of rounding.
     size = np.abs(gradient)
     sure = size > 1e-4 * size.max(axis=(1, 2, 3), keepdims=True)
@@ -80,11 +81,11 @@ def _findings(fgsm: Callable[..., Any]) -> Iterator[str]:
             for mistake in _mistakes(images, gradient)
         ]
         if found:
-            # A known mistake says more than where it leads.
+            # A known mistake says more than its consequence.
             known = [m.text for m in mistakes if alike(result, m.result, 0.99)]
             yield from known[:1] or found
         else:
-            yield explained(result, expected, mistakes)
+            yield explain(result, expected, mistakes)
 
 
 def _mistakes(images: np.ndarray, gradient: np.ndarray) -> list[Mistake]:

@@ -1,9 +1,10 @@
-"""Whether a student's PGD starts, climbs and restarts as the library's does."""
+"""Checks the start, the steps and the restarts of a student's PGD."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.teaching.arrays import (
@@ -11,17 +12,17 @@ from keras_free_adv.teaching.arrays import (
     alike,
     as_array,
     changed_in_place,
-    explained,
+    explain,
     outside,
 )
 from keras_free_adv.teaching.attacked_example import AttackedExample, attacked_example
-from keras_free_adv.teaching.climb import Ball, GradientQuery, climbs
+from keras_free_adv.teaching.climb import GradientQuery, StepSetting, split_into_climbs
 from keras_free_adv.teaching.loss_and_gradient import RecordedGradients
 from keras_free_adv.teaching.verdict import Verdict, name_of, verdict_on
 
 _EPSILON, _STEPS, _RESTARTS = 0.125, 4, 3
 _STEP_SIZE = _EPSILON / 4
-# With it the restart that is worst on average is neither the first nor the last.
+# The restart with the largest mean loss is then neither the first nor the last.
 _SEED = 6
 
 
@@ -32,10 +33,10 @@ def check_pgd(pgd: Callable[..., Any]) -> Verdict:
             steps=, step_size=, restarts=, random=) -> adversarial images
 
     From a point drawn uniformly from the ball, `steps` steps along the sign of the
-    gradient, each projected on the ball and on the pixel range [0, 1]; this `restarts`
-    times; of each example the last iterate of largest loss. Every step is compared
-    with the library's, and the whole with `PGDAttack` on a linear network, where all
-    starts lead to one image.
+    gradient, each projected on the ball and on the pixel range [0, 1]; all of it
+    `restarts` times; the result is, for each example, the last iterate of largest loss.
+    Every step is compared with the library's, and the result with `PGDAttack` on a
+    linear network, where all starts lead to one image.
 
     Args:
         pgd: the student's function, of NumPy arrays; `random` is a
@@ -63,9 +64,9 @@ def check_pgd(pgd: Callable[..., Any]) -> Verdict:
 
 
 def _findings(pgd: Callable[..., Any]) -> Iterator[str]:
-    # What is wrong with one climb would be said again of several.
-    for look in (_of_one_climb, _of_restarts, _of_the_whole):
-        found = list(look(pgd))
+    # A mistake of one climb would be found again in several.
+    for check in (_check_one_climb, _check_restarts, _check_result):
+        found = list(check(pgd))
         if found:
             yield from found
             return
@@ -74,62 +75,62 @@ def _findings(pgd: Callable[..., Any]) -> Iterator[str]:
 def _run(
     pgd: Callable[..., Any], example: AttackedExample, steps: int, restarts: int
 ) -> tuple[RecordedGradients, np.ndarray, list[str]]:
-    """What was asked, what came out, and what is wrong with that."""
-    looks = example.looks()
+    """Returns the recorded calls, the images returned, and findings."""
+    recorded = example.recorded()
     given = example.images.copy()
     returned = pgd(
         given,
         example.labels.copy(),
         _EPSILON,
-        looks,
+        recorded,
         steps=steps,
         step_size=_STEP_SIZE,
         restarts=restarts,
         random=np.random.default_rng(_SEED),
     )
     found = list(changed_in_place(example.images, given, "images"))
-    return looks, as_array(returned, given, "the adversarial images"), found
+    return recorded, as_array(returned, given, "the adversarial images"), found
 
 
-def _of_one_climb(pgd: Callable[..., Any]) -> Iterator[str]:
+def _check_one_climb(pgd: Callable[..., Any]) -> Iterator[str]:
     example = attacked_example()
-    looks, result, found = _run(pgd, example, _STEPS, restarts=1)
+    recorded, result, found = _run(pgd, example, _STEPS, restarts=1)
     yield from found
-    if not looks.points:
+    if not recorded.points:
         yield "It never asks for the gradient: call loss_and_gradient(images, labels)."
         return
-    ball = Ball(example.images, _EPSILON, _STEP_SIZE)
-    way = climbs(looks, ball)
-    yield from _of_the_start(way[0][0], example.images)
-    climb = way[0]
-    same = sum(alike(looks.points[0], point) for point in looks.points)
+    setting = StepSetting(example.images, _EPSILON, _STEP_SIZE)
+    climbs = split_into_climbs(recorded, setting)
+    yield from _check_start(climbs[0][0], example.images)
+    climb = climbs[0]
+    same = sum(alike(recorded.points[0], point) for point in recorded.points)
     if same >= _STEPS:
         yield (
             "It asks for the gradient at the same point in every step: ask anew, at "
             "the point that the last step led to."
         )
-    elif len(climb) < _STEPS and len(way) > 1:
-        yield _of_a_step(way[1][0].point, climb, ball)
+    elif len(climb) < _STEPS and len(climbs) > 1:
+        yield _explain_step(climbs[1][0].point, climb, setting)
     elif len(climb) < _STEPS:
         yield f"It takes {len(climb)} of the {_STEPS} steps it was asked for."
-    elif len(climb) > _STEPS + 1 or len(way) > 1:
+    elif len(climb) > _STEPS + 1 or len(climbs) > 1:
         yield f"It takes more than the {_STEPS} steps it was asked for."
     elif alike(result, climb[_STEPS - 1].point):
         yield (
             f"It returns the point after {_STEPS - 1} of the {_STEPS} steps it was "
             "asked for."
         )
-    elif not ball.leads_to(climb[_STEPS - 1], result):
-        yield _of_a_step(result, climb[:_STEPS], ball)
+    elif not setting.leads_to(climb[_STEPS - 1], result):
+        yield _explain_step(result, climb[:_STEPS], setting)
 
 
-def _of_the_start(start: GradientQuery, images: np.ndarray) -> Iterator[str]:
+def _check_start(start: GradientQuery, images: np.ndarray) -> Iterator[str]:
     noise = (start.point - images) / _EPSILON
     found = list(outside(start.point, images, _EPSILON, "It starts at points"))
     yield from found
     if found:
         return
-    # Clipping to the pixel range changes the noise of pixels near its ends.
+    # Clipping changes the noise of pixels near the ends of the range.
     middle = (images > _EPSILON) & (images < 1 - _EPSILON)
     if not np.abs(noise).max() > 1e-3:
         yield (
@@ -151,19 +152,23 @@ def _of_the_start(start: GradientQuery, images: np.ndarray) -> Iterator[str]:
 
 
 def _first(noise: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """The noise of each pixel in the first image where it was not clipped."""
+    """The noise of each pixel in the first image where it is not clipped."""
     return np.take_along_axis(noise, middle.argmax(axis=0)[np.newaxis], axis=0)
 
 
-def _of_a_step(point: np.ndarray, climb: list[GradientQuery], ball: Ball) -> str:
-    """What is wrong with the step from the end of a climb to a point."""
+def _explain_step(
+    point: np.ndarray, climb: list[GradientQuery], setting: StepSetting
+) -> str:
+    """Explains the step from the end of a climb to a point."""
     number = len(climb)
-    text = explained(point, ball.next(climb[-1]), _mistakes(climb, ball), "it")
+    text = explain(
+        point, setting.next_point(climb[-1]), _mistakes(climb, setting), "it"
+    )
     return f"Step {number}: {text}"
 
 
-def _mistakes(climb: list[GradientQuery], ball: Ball) -> list[Mistake]:
-    images, epsilon, step_size = ball
+def _mistakes(climb: list[GradientQuery], setting: StepSetting) -> list[Mistake]:
+    images, epsilon, step_size = setting
     point, _, gradient = climb[-1]
     sign = np.sign(gradient)
     along = step_size * sign
@@ -207,13 +212,13 @@ def _mistakes(climb: list[GradientQuery], ball: Ball) -> list[Mistake]:
     ]
 
 
-def _of_restarts(pgd: Callable[..., Any]) -> Iterator[str]:
+def _check_restarts(pgd: Callable[..., Any]) -> Iterator[str]:
     example = attacked_example()
-    looks, result, _ = _run(pgd, example, _STEPS, _RESTARTS)
-    ball = Ball(example.images, _EPSILON, _STEP_SIZE)
-    way = climbs(looks, ball)
-    starts = [climb[0].point for climb in way]
-    if len(looks.points) >= _STEPS * _RESTARTS and len(way) == 1:
+    recorded, result, _ = _run(pgd, example, _STEPS, _RESTARTS)
+    setting = StepSetting(example.images, _EPSILON, _STEP_SIZE)
+    climbs = split_into_climbs(recorded, setting)
+    starts = [climb[0].point for climb in climbs]
+    if len(recorded.points) >= _STEPS * _RESTARTS and len(climbs) == 1:
         yield (
             "All restarts begin at the same point: draw new noise for each, and make "
             "no generator of your own."
@@ -222,41 +227,41 @@ def _of_restarts(pgd: Callable[..., Any]) -> Iterator[str]:
     if any(alike(starts[0], other) for other in starts[1:]):
         yield "Several restarts begin at the same point: draw new noise for each."
         return
-    if len(way) != _RESTARTS:
-        yield f"It makes {len(way)} starts, and was asked for restarts={_RESTARTS}."
+    if len(climbs) != _RESTARTS:
+        yield f"It makes {len(climbs)} starts, and was asked for restarts={_RESTARTS}."
         return
-    if any(len(climb) <= _STEPS for climb in way):
+    if any(len(climb) <= _STEPS for climb in climbs):
         yield (
             "It cannot know which restart ended at the largest loss: it does not ask "
             "for the loss after the last step."
         )
         return
-    ends = np.stack([climb[_STEPS].point for climb in way])
-    losses = np.stack([climb[_STEPS].loss for climb in way])
-    expected = _of_each(ends, losses.argmax(0))
+    ends = np.stack([climb[_STEPS].point for climb in climbs])
+    losses = np.stack([climb[_STEPS].loss for climb in climbs])
+    expected = _pick(ends, losses.argmax(0))
     if alike(result, expected):
         return
-    early = np.stack([climb[_STEPS - 1].loss for climb in way])
+    early = np.stack([climb[_STEPS - 1].loss for climb in climbs])
     count = losses.shape[1]
     worst_of_all = np.full(count, losses.mean(1).argmax())
     each = "keep, for each example, the end of largest loss"
-    yield explained(
+    yield explain(
         result,
         expected,
         [
             Mistake(ends[-1], f"It keeps the last restart: {each}."),
             Mistake(ends[0], f"It keeps the first restart: {each}."),
             Mistake(
-                _of_each(ends, losses.argmin(0)),
+                _pick(ends, losses.argmin(0)),
                 f"It keeps the end of *smallest* loss: {each}.",
             ),
             Mistake(
-                _of_each(ends, worst_of_all),
+                _pick(ends, worst_of_all),
                 "It keeps one restart for the whole minibatch, the one of largest mean "
                 f"loss: {each}.",
             ),
             Mistake(
-                _of_each(ends, early.argmax(0)),
+                _pick(ends, early.argmax(0)),
                 "It compares the losses before the last step: ask again at the end.",
             ),
             Mistake(ends.mean(0), f"It returns the mean of the restarts: {each}."),
@@ -264,21 +269,23 @@ def _of_restarts(pgd: Callable[..., Any]) -> Iterator[str]:
     )
 
 
-def _of_each(ends: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Of each example the end of one restart, `[B, ...]`."""
-    return ends[which, np.arange(len(which))]
+def _pick(ends: np.ndarray, restarts: np.ndarray) -> np.ndarray:
+    """Picks the end of one restart for each example, `[B, ...]`."""
+    return ends[restarts, np.arange(len(restarts))]
 
 
-def _of_the_whole(pgd: Callable[..., Any]) -> Iterator[str]:
+def _check_result(pgd: Callable[..., Any]) -> Iterator[str]:
     example = attacked_example(linear=True)
     steps = 20
     _, result, _ = _run(pgd, example, steps, restarts=2)
     attack = PGDAttack(
         _EPSILON, steps=steps, step_size=_STEP_SIZE, restarts=2, keep="last", seed=0
     )
-    expected = np.asarray(attack(example.images, example.labels, model=example.network))
+    expected = ops.convert_to_numpy(
+        attack(example.images, example.labels, model=example.network)
+    )
     if not alike(result, expected):
         yield (
             "On a linear network, where every start of PGD leads to one image, it "
-            f"ends elsewhere than PGDAttack. {explained(result, expected, [])}"
+            f"ends elsewhere than PGDAttack. {explain(result, expected, [])}"
         )

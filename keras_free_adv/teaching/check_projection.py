@@ -1,18 +1,19 @@
-"""Whether a student's projection lands in the ball and in the pixel range."""
+"""Checks a student's projection on the ball and the pixel range."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from keras.ops import convert_to_numpy
 
-from keras_free_adv import geometry
+from keras_free_adv.geometry import Ball
 from keras_free_adv.teaching.arrays import (
     ROUNDING,
     Mistake,
     alike,
     as_array,
     changed_in_place,
-    explained,
+    explain,
     outside,
 )
 from keras_free_adv.teaching.verdict import Verdict, name_of, verdict_on
@@ -26,8 +27,8 @@ def check_projection(project: Callable[..., Any]) -> Verdict:
         project(points, images, epsilon) -> the nearest points of the ball around the
                                             images whose pixels are in [0, 1]
 
-    It is compared with `keras_free_adv.geometry.keep_inside`, at points inside, on the
-    edge and outside.
+    It is compared with `keras_free_adv.geometry.Ball.keep_inside`, at points inside, on
+    the edge and outside.
 
     Args:
         project: the student's function, of NumPy arrays `[B, ...]`, float32.
@@ -48,11 +49,8 @@ def check_projection(project: Callable[..., Any]) -> Verdict:
 
 def _findings(project: Callable[..., Any]) -> Iterator[str]:
     images, points = _example()
-    expected = np.asarray(
-        geometry.keep_inside(
-            points, images, epsilon=_EPSILON, norm="linf", value_range=(0.0, 1.0)
-        )
-    )
+    ball = Ball(_EPSILON, "linf", (0.0, 1.0))
+    expected = convert_to_numpy(ball.keep_inside(points, images))
     given = points.copy(), images.copy()
     returned = project(*given, _EPSILON)
     yield from changed_in_place(points, given[0], "points")
@@ -76,13 +74,13 @@ def _findings(project: Callable[..., Any]) -> Iterator[str]:
             "projection is the points themselves."
         )
     else:
-        yield "It returns points inside, but not the nearest ones. " + explained(
+        yield "It returns points inside, but not the nearest ones. " + explain(
             result, expected, []
         )
 
 
 def _example() -> tuple[np.ndarray, np.ndarray]:
-    """Images, and points: of the first two images inside, of the others anywhere."""
+    """Images, and points: inside for the first two images, anywhere for the others."""
     random = np.random.default_rng(0)
     images = random.uniform(0, 1, (8, 4, 4, 1)).astype("float32")
     images[2:, 0] = 0.0

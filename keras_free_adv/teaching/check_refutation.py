@@ -1,4 +1,4 @@
-"""Whether a claim of robustness is refuted."""
+"""Checks whether images refute a claim of robustness."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -31,9 +31,9 @@ def check_refutation(
         adversarial: the student's images, `[B, ...]`.
         images: the clean images, `[B, ...]`.
         labels: their classes, `[B]`.
-        model: the model of the claim; it is this one that must be fooled.
-        epsilon: the radius of the claim.
-        claimed: the accuracy of the claim, a share.
+        model: the model that the claim is about.
+        epsilon: the radius of the ball in the claim.
+        claimed: the robust accuracy claimed, a share.
 
     Returns:
         A verdict.
@@ -53,7 +53,7 @@ def check_refutation(
     images = np.asarray(images, "float32")
     labels = np.asarray(labels)
 
-    def look() -> Iterator[str]:
+    def find() -> Iterator[str]:
         result = as_array(adversarial, images, "the adversarial images")
         yield from outside(result, images, epsilon, "There are images")
         read = model.predict(result, verbose=0).argmax(-1)
@@ -64,4 +64,4 @@ def check_refutation(
                 f"{claimed:.1%}; less than half of it refutes it beyond doubt."
             )
 
-    return verdict_on("refutation", look)
+    return verdict_on("refutation", find)

@@ -1,10 +1,10 @@
-"""Whether a student's loops are those of Free training."""
+"""Checks a student's loops of Free training."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_free_adv.teaching.arrays import as_array
 from keras_free_adv.teaching.trained_example import (
@@ -14,6 +14,7 @@ from keras_free_adv.teaching.trained_example import (
     STEP_SIZE,
     delta_of,
     free_model,
+    require_gradient_tape,
     sgd,
     trained_example,
 )
@@ -21,8 +22,8 @@ from keras_free_adv.teaching.verdict import Verdict, name_of, verdict_on
 
 _EPOCHS, _REPLAYS = 4, 2
 _PASSES = _EPOCHS // _REPLAYS
-# Rounding may turn the sign of a gradient next to zero, and then grows from update to
-# update; a mistake changes much more.
+# Rounding may change the sign of a gradient near zero, and the effect grows with the
+# updates; a mistake changes much more.
 _SHARE_ALIKE = 0.95
 
 
@@ -33,8 +34,8 @@ def check_train(train: Callable[..., Any]) -> Verdict:
             -> the last delta
 
     It makes epochs / replays passes through the minibatches, each replayed `replays`
-    times in a row, with one delta that begins at zero and is never reset. What is left
-    of the weights and of delta is compared with `FreeAdversarialModel.fit`.
+    times in a row, with one delta that begins at zero and is never reset. The final
+    weights and the final delta are compared with those of `FreeAdversarialModel.fit`.
 
     Args:
         train: the student's function; `minibatches` is a list of (images, labels), of
@@ -43,6 +44,9 @@ def check_train(train: Callable[..., Any]) -> Verdict:
     Returns:
         A verdict.
 
+    Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow.
+
     Example:
     >>> def train(network, optimizer, minibatches, epochs, replays, epsilon, step_size):
     ...     return None
@@ -50,6 +54,7 @@ def check_train(train: Callable[..., Any]) -> Verdict:
     train: not yet
       - It makes no update: call `train_step` for each replay of each minibatch.
     """
+    require_gradient_tape("check_train")
     return verdict_on(name_of(train, "train"), lambda: _findings(train))
 
 
@@ -57,7 +62,7 @@ def _findings(train: Callable[..., Any]) -> Iterator[str]:
     tried = trained_example()
     optimizer = sgd(tried.network)
     minibatches = [
-        tuple(map(tf.constant, tried.minibatch(number)))
+        tuple(map(keras.ops.convert_to_tensor, tried.minibatch(number)))
         for number in range(MINIBATCHES)
     ]
     returned = train(
@@ -69,33 +74,33 @@ def _findings(train: Callable[..., Any]) -> Iterator[str]:
         EPSILON,
         STEP_SIZE,
     )
-    found = list(_of_updates(int(optimizer.iterations)))
+    found = list(_check_update_count(int(optimizer.iterations)))
     if found:
         yield from found
         return
     expected = _fitted()
-    weights = _row(tried.network.get_weights())
+    weights = _flat(tried.network.get_weights())
     delta = as_array(returned, expected.delta, "the last delta")
     result = FinalState(weights, delta)
     if result.is_like(expected):
         return
     for schedule, text in _MISTAKES:
-        left = _left_by(schedule)
-        # The delta that is returned need not be the one that was trained with.
-        if result.is_like(left) or left._replace(delta=delta).is_like(result):
+        wrong = _trained_by(schedule)
+        # The returned delta need not be the one used in training.
+        if result.is_like(wrong) or wrong._replace(delta=delta).is_like(result):
             yield text
             return
-    of_weights = np.mean(np.abs(weights - expected.weights) > expected.room)
-    of_delta = np.mean(np.abs(delta - expected.delta) > STEP_SIZE / 10)
+    share_of_weights = np.mean(np.abs(weights - expected.weights) > expected.tolerance)
+    share_of_delta = np.mean(np.abs(delta - expected.delta) > STEP_SIZE / 10)
     yield (
-        "It makes the right number of updates, but what is left differs from "
-        f"FreeAdversarialModel.fit's: {of_weights:.0%} of the weights, and "
-        f"{of_delta:.0%} of delta. Does check_train_step pass, and does each update "
-        "get the delta that the last one returned?"
+        "It makes the right number of updates, but the result differs from "
+        f"FreeAdversarialModel.fit's in {share_of_weights:.0%} of the weights, and "
+        f"{share_of_delta:.0%} of delta. Does check_train_step pass, and does each "
+        "update get the delta that the last one returned?"
     )
 
 
-def _of_updates(updates: int) -> Iterator[str]:
+def _check_update_count(updates: int) -> Iterator[str]:
     right = _EPOCHS * MINIBATCHES
     if updates == right:
         return
@@ -119,10 +124,10 @@ def _of_updates(updates: int) -> Iterator[str]:
 
 
 class FinalState(NamedTuple):
-    """What a training leaves.
+    """The state after a training.
 
     Attributes:
-        weights: in one row.
+        weights: all weights, flat.
         delta: `[B, ...]`.
     """
 
@@ -130,14 +135,14 @@ class FinalState(NamedTuple):
     delta: np.ndarray
 
     @property
-    def room(self) -> float:
-        """How far a weight may be off, by rounding."""
-        moved = np.abs(self.weights - _row(trained_example().network.get_weights()))
+    def tolerance(self) -> float:
+        """How much rounding may change a weight."""
+        moved = np.abs(self.weights - _flat(trained_example().network.get_weights()))
         return 0.01 * float(moved.max())
 
     def is_like(self, other: "FinalState") -> bool:
-        """Whether both are left by the same updates."""
-        near = np.abs(self.weights - other.weights) <= other.room
+        """Whether both result from the same updates."""
+        near = np.abs(self.weights - other.weights) <= other.tolerance
         same = np.abs(self.delta - other.delta) <= STEP_SIZE / 10
         return bool(min(near.mean(), same.mean()) >= _SHARE_ALIKE)
 
@@ -153,15 +158,15 @@ def _fitted() -> FinalState:
         shuffle=False,
         verbose=0,
     )
-    return FinalState(_row(example.network.get_weights()), delta_of(model))
+    return FinalState(_flat(example.network.get_weights()), delta_of(model))
 
 
-# For each update the minibatch, and which delta it uses: each of them begins at zero.
+# The minibatch of each update, and a key of the delta it uses. Each delta begins at 0.
 _Schedule = Sequence[tuple[int, Any]]
 
 
-def _left_by(schedule: _Schedule) -> FinalState:
-    """What the library leaves if its updates are made in another order."""
+def _trained_by(schedule: _Schedule) -> FinalState:
+    """The final state of the library after updates in this order."""
     example = trained_example()
     models: dict[Any, Any] = {}
     for number, key in schedule:
@@ -169,12 +174,12 @@ def _left_by(schedule: _Schedule) -> FinalState:
             models[key] = free_model(example.network)
         models[key].train_on_batch(*example.minibatch(number))
     return FinalState(
-        _row(example.network.get_weights()), delta_of(models[schedule[-1][1]])
+        _flat(example.network.get_weights()), delta_of(models[schedule[-1][1]])
     )
 
 
 def _in_order(key: Callable[[int, int, int], Any]) -> _Schedule:
-    """As it should be, but for which delta is used."""
+    """The correct order, with other deltas."""
     return [
         (number, key(passed, number, replay))
         for passed in range(_PASSES)
@@ -183,28 +188,28 @@ def _in_order(key: Callable[[int, int, int], Any]) -> _Schedule:
     ]
 
 
-_EACH = [(n, 0) for _ in range(_PASSES * _REPLAYS) for n in range(MINIBATCHES)]
-_AT_ONCE = [
+_NOT_REPLAYED = [(n, 0) for _ in range(_PASSES * _REPLAYS) for n in range(MINIBATCHES)]
+_ALL_AT_ONCE = [
     (n, 0) for n in range(MINIBATCHES) for _ in range(_PASSES) for _ in range(_REPLAYS)
 ]
-_NEVER = "delta is set to zero again {}: it is kept for the whole run{}."
+_RESET = "delta is set to zero again {}: it is kept for the whole run{}."
 _MISTAKES: list[tuple[_Schedule, str]] = [
     (
         _in_order(lambda *at: at),
-        _NEVER.format(
+        _RESET.format(
             "at every replay", ", so that it climbs while a minibatch is replayed"
         ),
     ),
     (
         _in_order(lambda passed, number, _: (passed, number)),
-        _NEVER.format(
+        _RESET.format(
             "for every minibatch",
             "; a good perturbation of the last images is a good start for the next",
         ),
     ),
     (
         _in_order(lambda passed, *_: passed),
-        _NEVER.format("in every pass through the data", ""),
+        _RESET.format("in every pass through the data", ""),
     ),
     (
         _in_order(lambda _passed, number, _replay: number),
@@ -212,18 +217,18 @@ _MISTAKES: list[tuple[_Schedule, str]] = [
         "minibatch to minibatch.",
     ),
     (
-        _EACH,
+        _NOT_REPLAYED,
         "A minibatch is not replayed in a row: its replays come one after the other, "
         "before the next minibatch, so that delta is updated from the gradient of the "
         "same images.",
     ),
     (
-        _AT_ONCE,
+        _ALL_AT_ONCE,
         "All replays of a minibatch come at once, before the next is ever seen: pass "
         "through the data epochs / replays times, with `replays` replays each.",
     ),
 ]
 
 
-def _row(weights: list[np.ndarray]) -> np.ndarray:
+def _flat(weights: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([each.ravel() for each in weights])

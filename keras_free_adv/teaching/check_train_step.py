@@ -1,13 +1,13 @@
-"""Whether a student's update is that of Free training."""
+"""Checks a student's update of Free training."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
-from keras_free_adv.teaching.arrays import Mistake, alike, as_array, explained
+from keras_free_adv.teaching.arrays import Mistake, alike, as_array, explain
 from keras_free_adv.teaching.trained_example import (
     BATCH,
     EPSILON,
@@ -16,10 +16,12 @@ from keras_free_adv.teaching.trained_example import (
     CountedPasses,
     delta_of,
     free_model,
+    require_gradient_tape,
     sgd,
     trained_example,
 )
 from keras_free_adv.teaching.verdict import FoundError, Verdict, name_of, verdict_on
+from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
 
 _UPDATES = 3
 _NOT_WATCHED = (
@@ -36,15 +38,18 @@ def check_train_step(train_step: Callable[..., Any]) -> Verdict:
 
     It updates the weights of `network` by `optimizer`, and returns the new delta. The
     loss is the mean sparse cross-entropy of the logits at clip(images + delta), pixels
-    in [0, 1]. Weights, batch norm and delta are compared with those that
-    `FreeAdversarialModel.train_on_batch` leaves, and the passes are counted: one
-    forward and one backward an update.
+    in [0, 1]. Weights, batch norm and delta are compared with those after
+    `FreeAdversarialModel.train_on_batch`, and the passes are counted: one forward and
+    one backward pass an update.
 
     Args:
         train_step: the student's function, of tensors; it may be a `tf.function`.
 
     Returns:
         A verdict.
+
+    Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow.
 
     Example:
     >>> def train_step(network, optimizer, images, labels, delta, epsilon, step_size):
@@ -56,13 +61,14 @@ def check_train_step(train_step: Callable[..., Any]) -> Verdict:
       - delta comes back as it was: step along the sign of its gradient, and return the
         new one.
     """
+    require_gradient_tape("check_train_step")
     return verdict_on(name_of(train_step, "train_step"), lambda: _findings(train_step))
 
 
 def _findings(train_step: Callable[..., Any]) -> Iterator[str]:
     truth, tried = trained_example(), trained_example()
     library = free_model(truth.network)
-    for _ in range(2):  # so that delta is something
+    for _ in range(2):  # makes delta other than zero
         library.train_on_batch(*truth.minibatch(1))
     optimizer = sgd(tried.network)
     for _ in range(_UPDATES):
@@ -70,19 +76,17 @@ def _findings(train_step: Callable[..., Any]) -> Iterator[str]:
         weights, delta = truth.network.get_weights(), delta_of(library)
         library.train_on_batch(images, labels)
         update = _Update(
-            truth.network, images, labels, weights, truth.network.get_weights(), delta
+            library, images, labels, weights, truth.network.get_weights(), delta
         )
         expected = delta_of(library)
 
         tried.network.set_weights(weights)
-        tried.passes.forget()
+        tried.passes.reset()
         try:
             returned = train_step(
                 tried.network,
                 optimizer,
-                tf.constant(images),
-                tf.constant(labels),
-                tf.constant(delta),
+                *map(ops.convert_to_tensor, (images, labels, delta)),
                 EPSILON,
                 STEP_SIZE,
             )
@@ -92,9 +96,9 @@ def _findings(train_step: Callable[..., Any]) -> Iterator[str]:
             raise FoundError(_NOT_WATCHED) from error
         now = tried.network.get_weights()
         found = [
-            *_of_passes(tried.passes),
-            *_of_weights(update, now, tried.network),
-            *_of_delta(update, returned, expected),
+            *_check_passes(tried.passes),
+            *_check_weights(update, now, tried.network),
+            *_check_delta(update, returned, expected),
         ]
         if found:
             yield from found
@@ -102,18 +106,18 @@ def _findings(train_step: Callable[..., Any]) -> Iterator[str]:
 
 
 class _Update(NamedTuple):
-    """An update that the library made.
+    """An update of the library.
 
     Attributes:
-        network: to compute gradients with; its weights are put back.
-        images: of the minibatch.
-        labels: of the minibatch.
-        before: the weights before it.
-        after: the weights after it.
-        delta: before it.
+        library: computes gradients; its network gets its weights back afterwards.
+        images: images of the minibatch.
+        labels: labels of the minibatch.
+        before: the weights before the update.
+        after: the weights after the update.
+        delta: delta before the update.
     """
 
-    network: keras.Model
+    library: FreeAdversarialModel
     images: np.ndarray
     labels: np.ndarray
     before: list[np.ndarray]
@@ -128,34 +132,36 @@ class _Update(NamedTuple):
         training: bool = True,
         late: bool = False,
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Gradients of the weights and of delta; `late` is after the update."""
-        self.network.set_weights(self.after if late else self.before)
-        variable = tf.constant(delta)
-        with tf.GradientTape() as tape:
-            tape.watch(variable)
-            perturbed = self.images + variable
+        """Gradients of the weights and of delta; `late` ones at the new weights."""
+        network = self.library.model
+
+        def loss_at(delta: Any) -> tuple[Any, Any]:
+            perturbed = self.images + delta
             if clipped:
-                perturbed = tf.clip_by_value(perturbed, 0.0, 1.0)
-            logits = self.network(perturbed, training=training)
-            loss = tf.reduce_mean(
-                keras.ops.sparse_categorical_crossentropy(
-                    self.labels, logits, from_logits=True
-                )
+                perturbed = ops.clip(perturbed, 0.0, 1.0)
+            logits = network(perturbed, training=training)
+            losses = ops.sparse_categorical_crossentropy(
+                self.labels, logits, from_logits=True
             )
-        of_weights, of_delta = tape.gradient(
-            loss, (self.network.trainable_variables, variable)
+            return ops.mean(losses), logits
+
+        network.set_weights(self.after if late else self.before)
+        # Not public: it is how the library's own step asks, whatever the backend.
+        _, _, of_weights, of_delta = self.library._gradients(
+            loss_at, ops.convert_to_tensor(delta)
         )
-        self.network.set_weights(self.after)
-        return [np.asarray(g) for g in of_weights], np.asarray(of_delta)
+        network.set_weights(self.after)
+        gradients = [ops.convert_to_numpy(gradient) for gradient in of_weights]
+        return gradients, ops.convert_to_numpy(of_delta)
 
     def updated(self, gradients: list[np.ndarray], rate: float) -> np.ndarray:
-        """The trainable weights after a step of SGD, in one row."""
-        before = _trainable(self.network, self.before)
+        """The trainable weights after a step of SGD, flat."""
+        before = _trainable(self.library.model, self.before)
         gradient = np.concatenate([g.ravel() for g in gradients])
         return before - rate * gradient
 
 
-def _of_passes(passes: CountedPasses) -> Iterator[str]:
+def _check_passes(passes: CountedPasses) -> Iterator[str]:
     if not passes.forward:
         yield "It makes no forward pass: call network(..., training=True)."
     elif passes.forward > 1:
@@ -171,14 +177,14 @@ def _of_passes(passes: CountedPasses) -> Iterator[str]:
         )
 
 
-def _of_weights(
+def _check_weights(
     update: _Update, now: list[np.ndarray], network: keras.Model
 ) -> Iterator[str]:
     result = _trainable(network, now)
     expected = _trainable(network, update.after)
     if not alike(result, expected):
         mistakes = _mistakes_of_weights(update, expected)
-        yield explained(result, expected, mistakes, "What is left of the weights")
+        yield explain(result, expected, mistakes, "The result for the weights")
     elif not alike(_others(network, now), _others(network, update.after)):
         yield (
             "The statistics of batch norm are not those of one pass in training mode: "
@@ -230,17 +236,17 @@ def _mistakes_of_weights(update: _Update, expected: np.ndarray) -> list[Mistake]
     ]
 
 
-def _of_delta(update: _Update, returned: Any, expected: np.ndarray) -> Iterator[str]:
-    # A delta of the wrong kind ends the check.
+def _check_delta(update: _Update, returned: Any, expected: np.ndarray) -> Iterator[str]:
+    # A delta of the wrong type or shape ends the check.
     result = as_array(returned, expected, "the new delta")
     _, gradient = update.gradients(update.delta)
-    # Where a gradient is next to zero, its sign is a matter of rounding; where the
-    # images are clipped it is zero exactly.
+    # Where the gradient is almost zero, its sign depends on rounding; where the images
+    # are clipped, it is exactly zero.
     size = np.abs(gradient)
     sure = (size > 1e-4 * size.max()) | (size == 0)
     if not alike(result[sure], expected[sure]):
         mistakes = _mistakes_of_delta(update, gradient, expected)
-        yield explained(result, expected, mistakes, "delta")
+        yield explain(result, expected, mistakes, "delta")
 
 
 def _mistakes_of_delta(
@@ -323,15 +329,15 @@ def _ascended(delta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
 
 
 def _trainable(network: keras.Model, weights: list[np.ndarray]) -> np.ndarray:
-    """The trainable ones, in one row."""
-    return _row(network, weights, trainable=True)
+    """The trainable ones, flat."""
+    return _flat(network, weights, trainable=True)
 
 
 def _others(network: keras.Model, weights: list[np.ndarray]) -> np.ndarray:
-    return _row(network, weights, trainable=False)
+    return _flat(network, weights, trainable=False)
 
 
-def _row(
+def _flat(
     network: keras.Model, weights: list[np.ndarray], *, trainable: bool
 ) -> np.ndarray:
     return np.concatenate(

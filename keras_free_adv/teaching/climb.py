@@ -1,20 +1,22 @@
-"""The way an attack took, read from where it asked for gradients."""
+"""The climbs of an attack, reconstructed from its calls of `loss_and_gradient`."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from keras.ops import convert_to_numpy
 
-from keras_free_adv.attacks.projected_ascent import ascend_inside
+from keras_free_adv.geometry import Ball
 from keras_free_adv.teaching.arrays import ROUNDING, alike
 from keras_free_adv.teaching.loss_and_gradient import RecordedGradients
 
 
 class GradientQuery(NamedTuple):
-    """One question of an attack, and the answer.
+    """One call of `loss_and_gradient`.
 
     Attributes:
-        point: where it asked, `[B, ...]`.
+        point: the images, `[B, ...]`.
         loss: `[B]`.
         gradient: `[B, ...]`.
     """
@@ -24,8 +26,8 @@ class GradientQuery(NamedTuple):
     gradient: np.ndarray
 
 
-class Ball(NamedTuple):
-    """Around what, how far, and in which steps.
+class StepSetting(NamedTuple):
+    """The ball around clean images, and the length of a step in it.
 
     Attributes:
         images: the clean images, `[B, ...]`, pixels in [0, 1].
@@ -37,56 +39,46 @@ class Ball(NamedTuple):
     epsilon: float
     step_size: float
 
-    def next(self, look: GradientQuery) -> np.ndarray:
-        """Where the library's step goes from there."""
-        return np.asarray(
-            ascend_inside(
-                look.point,
-                self.images,
-                look.gradient,
-                step_size=self.step_size,
-                epsilon=self.epsilon,
-                norm="linf",
-                value_range=(0.0, 1.0),
-            )
-        )
+    def next_point(self, query: GradientQuery) -> np.ndarray:
+        """The point after one step of the library."""
+        ball = Ball(self.epsilon, "linf", (0.0, 1.0))
+        moved = ball.climb(query.point, self.images, query.gradient, self.step_size)
+        return convert_to_numpy(moved)
 
-    def leads_to(self, look: GradientQuery, point: np.ndarray) -> bool:
-        """Whether a right step goes from there to `point`.
+    def leads_to(self, query: GradientQuery, point: np.ndarray) -> bool:
+        """Whether a correct step goes from the query's point to `point`.
 
-        An attack may keep a perturbation that reaches beyond the pixel range, and clip
-        what it shows the network. A pixel at an end of the range may then stay there.
+        An attack may keep a perturbation beyond the pixel range, and clip the network's
+        input. A pixel at an end of the range may then stay there.
         """
-        expected = self.next(look)
-        low, high = np.minimum(look.point, expected), np.maximum(look.point, expected)
+        expected = self.next_point(query)
+        low, high = np.minimum(query.point, expected), np.maximum(query.point, expected)
         between = (point >= low - ROUNDING) & (point <= high + ROUNDING)
-        at_an_end = (look.point <= 0) | (look.point >= 1)
+        at_an_end = (query.point <= 0) | (query.point >= 1)
         return bool(
             np.all((np.abs(point - expected) <= ROUNDING) | (at_an_end & between))
         )
 
 
-def climbs(looks: RecordedGradients, ball: Ball) -> list[list[GradientQuery]]:
-    """Cuts what was asked into climbs, one for each start.
+def split_into_climbs(
+    recorded: RecordedGradients, setting: StepSetting
+) -> list[list[GradientQuery]]:
+    """Splits the recorded calls into climbs, one for each start.
 
-    A question about the clean images that no step follows is no climb, and one that
-    was asked before within a climb is left out.
+    A call with the clean images that no step follows is not a climb; a call repeated
+    within a climb is left out.
     """
     found: list[list[GradientQuery]] = []
-    for look in _each(looks):
-        if found and any(alike(look.point, seen.point) for seen in found[-1]):
+    calls = zip(recorded.points, recorded.losses, recorded.gradients, strict=True)
+    for query in itertools.starmap(GradientQuery, calls):
+        if found and any(alike(query.point, seen.point) for seen in found[-1]):
             continue
-        if found and ball.leads_to(found[-1][-1], look.point):
-            found[-1].append(look)
+        if found and setting.leads_to(found[-1][-1], query.point):
+            found[-1].append(query)
         else:
-            found.append([look])
-    return [climb for climb in found if not _is_clean(climb, ball)] or found
+            found.append([query])
+    return [climb for climb in found if not _is_clean(climb, setting)] or found
 
 
-def _each(looks: RecordedGradients) -> Iterator[GradientQuery]:
-    for seen in zip(looks.points, looks.losses, looks.gradients, strict=True):
-        yield GradientQuery(*seen)
-
-
-def _is_clean(climb: Sequence[GradientQuery], ball: Ball) -> bool:
-    return len(climb) == 1 and alike(climb[0].point, ball.images)
+def _is_clean(climb: Sequence[GradientQuery], setting: StepSetting) -> bool:
+    return len(climb) == 1 and alike(climb[0].point, setting.images)

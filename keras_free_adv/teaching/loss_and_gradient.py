@@ -1,14 +1,15 @@
-"""What an attack is allowed to ask a model: the loss, and its input gradient."""
+"""The loss and the input gradient of a model, for students' attacks."""
 
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
-from keras_free_adv import losses
+from keras_free_adv import backends, losses
 from keras_free_adv.labels import class_numbers
+from keras_free_adv.logits import outputs_in_inference_mode
 from keras_free_adv.predictions import CLASS, predictions_of
 from keras_free_adv.teaching.verdict import FoundError
 
@@ -16,19 +17,19 @@ LossAndGradient = Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]
 
 
 def loss_and_gradient_of(model: keras.Model) -> LossAndGradient:
-    """Returns the function by which an attack asks a model for the way uphill.
+    """Returns the function that gives an attack the loss and its gradient.
 
         loss_and_gradient(images, labels) -> losses `[B]`, gradients `[B, ...]`
 
-    The loss is the cross-entropy of each example, the gradient that of an example's
-    loss with respect to its own pixels; the model runs in inference mode. A loss that
-    does not depend on the pixels, as TensorFlow sees it, has a gradient of zeros.
+    The loss is the cross-entropy of each example, the gradient is that of an example's
+    loss with respect to its own pixels; the model runs in inference mode. Where no path
+    leads from the loss to the pixels, the gradient is zero.
 
     Args:
         model: a classifier, `[B, ...]` to logits or probabilities `[B, C]`.
 
     Returns:
-        A function of NumPy arrays or tensors, to NumPy arrays in float32.
+        A function from NumPy arrays or tensors to NumPy arrays in float32.
 
     Example:
     >>> network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
@@ -46,40 +47,39 @@ def loss_and_gradient_of(model: keras.Model) -> LossAndGradient:
         if not compiled:
             view = predictions_of(model, images, labels, predicts=CLASS)
 
-            @tf.function
-            def graph(images: Any, classes: Any) -> tuple[Any, Any]:
-                with tf.GradientTape() as tape:
-                    tape.watch(images)
-                    logits = view(model(images, training=False))
-                    loss = losses.cross_entropy(classes, logits)
-                gradient = tape.gradient(
-                    loss, images, unconnected_gradients=tf.UnconnectedGradients.ZERO
-                )
-                return loss, gradient
+            def differentiated(images: Any, classes: Any) -> tuple[Any, Any]:
+                def loss_at(images: Any) -> tuple[Any]:
+                    logits = view(outputs_in_inference_mode(model, images))
+                    return (losses.cross_entropy(classes, logits),)
 
-            compiled.append(graph)
-        loss, gradient = compiled[0](tf.constant(images), class_numbers(labels))
-        return loss.numpy(), gradient.numpy()
+                (loss,), gradient = backends.value_and_gradient(loss_at, images)
+                return loss, ops.zeros_like(images) if gradient is None else gradient
+
+            compiled.append(backends.compiled(differentiated, lambda: model))
+        loss, gradient = compiled[0](images, class_numbers(labels))
+        return ops.convert_to_numpy(loss), ops.convert_to_numpy(gradient)
 
     return loss_and_gradient
 
 
 class RecordedGradients:
-    """A `loss_and_gradient` that remembers where it was asked.
+    """A `loss_and_gradient` that records its calls.
 
     Attributes:
-        points: where, in their order, `[B, ...]` each.
-        losses: what it answered, `[B]` each.
-        gradients: and, `[B, ...]` each.
+        points: the images of each call, `[B, ...]`.
+        losses: the losses of each call, `[B]`.
+        gradients: the gradients of each call, `[B, ...]`.
 
     Args:
-        ask: the `loss_and_gradient`.
+        loss_and_gradient: the function to call.
         images: the images under attack, `[B, ...]`.
         labels: their classes, `[B]`.
     """
 
-    def __init__(self, ask: LossAndGradient, images: np.ndarray, labels: Any) -> None:
-        self._ask = ask
+    def __init__(
+        self, loss_and_gradient: LossAndGradient, images: np.ndarray, labels: Any
+    ) -> None:
+        self._loss_and_gradient = loss_and_gradient
         self._shape = images.shape
         self._labels = np.asarray(labels)
         self.points: list[np.ndarray] = []
@@ -87,10 +87,10 @@ class RecordedGradients:
         self.gradients: list[np.ndarray] = []
 
     def __call__(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Answers, and remembers.
+        """Records the call, and returns losses and gradients.
 
         Raises:
-            FoundError: it was not asked for all the images, or not with their labels.
+            FoundError: the call is not for all images, or not with their labels.
         """
         points = np.array(images, "float32")
         if points.shape != self._shape:
@@ -103,9 +103,9 @@ class RecordedGradients:
                 "It asks for gradients with labels other than those it was given: the "
                 "loss to climb is that of the *true* classes."
             )
-        loss, gradient = self._ask(points, self._labels)
+        loss, gradient = self._loss_and_gradient(points, self._labels)
         self.points.append(points)
         self.losses.append(loss)
         self.gradients.append(gradient)
-        # What the student does to the answer does not change what was seen.
+        # Copies: a student may write into them.
         return loss.copy(), gradient.copy()

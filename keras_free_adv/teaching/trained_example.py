@@ -1,11 +1,14 @@
-"""Minibatches and a small network for a student's training."""
+"""Minibatches and a small network to try a student's training on."""
 
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from keras_free_adv import backends
+from keras_free_adv.distribution.workers import strategy_in_force
+from keras_free_adv.tensorflow_only import require_tensorflow
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
 
 BATCH, MINIBATCHES = 8, 3
@@ -14,11 +17,11 @@ _SHAPE, _CLASSES = (6, 6, 1), 3
 
 
 class TrainedExample(NamedTuple):
-    """What a training is tried on.
+    """Minibatches and a network to train.
 
     Attributes:
-        network: to logits; batch norm tells training from inference mode.
-        passes: forward and backward passes through it.
+        network: returns logits; its batch norm tells training from inference mode.
+        passes: counts the forward and backward passes through it.
         images: `[MINIBATCHES * BATCH, 6, 6, 1]`, some pixels at the ends of [0, 1].
         labels: `[MINIBATCHES * BATCH]`.
     """
@@ -29,52 +32,66 @@ class TrainedExample(NamedTuple):
     labels: np.ndarray
 
     def minibatch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of one."""
+        """Images and labels of one minibatch."""
         rows = slice(number * BATCH, (number + 1) * BATCH)
         return self.images[rows], self.labels[rows]
 
 
 class CountedPasses(keras.layers.Layer):
-    """Counts the passes through it, run eagerly or as a graph."""
+    """Counts the passes through it, eager or in a graph."""
 
     def __init__(self) -> None:
         super().__init__(dtype="float32", trainable=False)
-        self._forward = tf.Variable(0, trainable=False)
-        self._backward = tf.Variable(0, trainable=False)
+        self._forward, self._backward = (
+            backends.ReplicaVariable((), "int32", strategy_in_force()) for _ in range(2)
+        )
 
     def call(self, inputs: Any) -> Any:
         """Returns its inputs."""
 
-        @tf.custom_gradient
+        @ops.custom_gradient
         def identity(x: Any) -> tuple[Any, Any]:
-            self._forward.assign_add(1)
+            self._forward.write(self._forward.read() + 1)
 
-            def gradient(upstream: Any) -> Any:
-                self._backward.assign_add(1)
-                return upstream
+            def gradient(*args: Any, upstream: Any = None) -> Any:
+                self._backward.write(self._backward.read() + 1)
+                return args[0] if upstream is None else upstream
 
-            return tf.identity(x), gradient
+            return ops.copy(x), gradient
 
         return identity(inputs)
 
-    def forget(self) -> None:
-        """Begins to count anew."""
-        self._forward.assign(0)
-        self._backward.assign(0)
+    def reset(self) -> None:
+        """Sets both counts to zero."""
+        for counter in (self._forward, self._backward):
+            counter.set(np.zeros(1, "int32"))
 
     @property
     def forward(self) -> int:
-        """How many forward passes."""
-        return int(self._forward)
+        """The number of forward passes."""
+        return int(self._forward.values().sum())
 
     @property
     def backward(self) -> int:
-        """How many backward passes."""
-        return int(self._backward)
+        """The number of backward passes."""
+        return int(self._backward.values().sum())
+
+
+def require_gradient_tape(check: str) -> None:
+    """Raises on another backend than TensorFlow; `check` is the calling function.
+
+    Raises:
+        RuntimeError: Keras runs on another backend.
+    """
+    require_tensorflow(
+        check,
+        "checks code that is written with tf.GradientTape",
+        "Run the exercise in a process started with KERAS_BACKEND=tensorflow.",
+    )
 
 
 def trained_example() -> TrainedExample:
-    """Always of the same weights, images and labels."""
+    """Makes an example, always with the same weights, images and labels."""
     passes = CountedPasses()
     layers = keras.layers
     initializer = keras.initializers.GlorotUniform
@@ -110,7 +127,7 @@ def sgd(network: keras.Model) -> keras.optimizers.Optimizer:
 
 
 def free_model(network: keras.Model, replays: int = 1) -> FreeAdversarialModel:
-    """The library's Free training of a network, from a delta of zero."""
+    """Wraps a network for the library's Free training, from a delta of zero."""
     model = FreeAdversarialModel(network, EPSILON, step_size=STEP_SIZE, replays=replays)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(sgd(network), loss, run_eagerly=True)
@@ -118,5 +135,5 @@ def free_model(network: keras.Model, replays: int = 1) -> FreeAdversarialModel:
 
 
 def delta_of(model: FreeAdversarialModel) -> np.ndarray:
-    """Its delta now, `[B, ...]`, on one device."""
+    """The current delta, `[B, ...]`, on one device."""
     return np.asarray(model.delta)[0]

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The verdict of a check."""
 
 import textwrap
 import traceback
@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_free_adv.teaching.not_written_yet import NotWrittenYetError
-
 _PACKAGE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found; `print` it.
+    """The findings of a check; `print` it.
 
     Attributes:
-        name: of what was checked.
-        findings: what is wrong, a sentence or two each; empty if nothing is.
+        name: name of the checked function.
+        findings: the mistakes, a sentence or two each; empty if there are none.
 
     Example:
     >>> print(Verdict("fgsm", ("It goes downhill.",)))
@@ -32,7 +30,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no findings."""
         return not self.findings
 
     def __str__(self) -> str:
@@ -45,33 +43,50 @@ class Verdict:
         return "\n".join([f"{self.name}: not yet", *lines])
 
 
+class NotWrittenYetError(Exception):
+    """An exercise is still blank; a check reports it, and continues.
+
+    Example:
+    >>> try:
+    ...     raise NotWrittenYetError
+    ... except NotWrittenYetError as error:
+    ...     print(error)
+    This exercise is not written yet: put your code in place of the `raise`.
+    """
+
+    def __str__(self) -> str:
+        return (
+            "This exercise is not written yet: put your code in place of the `raise`."
+        )
+
+
 class FoundError(Exception):
-    """Something so wrong that a check cannot go on."""
+    """A mistake after which a check cannot continue."""
 
 
-def verdict_on(name: str, look: Callable[[], Iterable[str]]) -> Verdict:
-    """The verdict of a check that looks for what is wrong.
+def verdict_on(name: str, find: Callable[[], Iterable[str]]) -> Verdict:
+    """Collects the findings of a check.
 
-    What the student's code raises is a finding too, with the line at which it was: the
-    checks after it are to run all the same.
+    An exception of the student's code is a finding too, with its line, so that the next
+    checks still run.
     """
     findings: list[str] = []
     try:
-        # One by one, so that what was found before it had to stop is kept.
-        for finding in look():
+        # One by one, to keep the findings before an exception.
+        for finding in find():
             findings.append(finding)
     except (FoundError, NotWrittenYetError) as error:
         findings.append(str(error))
     except Exception as error:
-        line = _line_of_the_student(error)
+        line = _student_line(error)
         if line is None:
-            raise  # it is not the student's
+            raise  # a mistake of the library
         findings.append(f"It stops with {type(error).__name__}: {error} At {line}.")
     return Verdict(name, tuple(findings))
 
 
-def _line_of_the_student(error: Exception) -> str | None:
-    """Where in the student's code it was, or None."""
+def _student_line(error: Exception) -> str | None:
+    """The line of the student's code that raised, or None."""
     frames = traceback.extract_tb(error.__traceback__)
     for frame in reversed(frames):
         path = Path(frame.filename)
@@ -81,5 +96,5 @@ def _line_of_the_student(error: Exception) -> str | None:
 
 
 def name_of(function: Callable, default: str) -> str:
-    """What a student's function is called."""
+    """The name of a student's function."""
     return str(getattr(function, "__name__", default))

@@ -93,8 +93,8 @@ class ChanceWarner(keras.callbacks.Callback):
             f"Training accuracy has stayed at chance for {self._updates} updates, at "
             f"least one pass through the data: it is {accuracy:.2%}, and naming always "
             f"one class gives {self._chance[1]:.2%}. The model learns nothing. Lower "
-            "the learning rate, warm it up or epsilon (epsilon_warmup), or train with "
-            "a smaller m (replays) or epsilon. See also whether images and labels "
+            "the learning rate, warm it up or epsilon (epsilon_warmup_steps), or train "
+            "with a smaller m (replays) or epsilon. See also whether images and labels "
             "belong together."
         )
 

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-from keras_free_adv import input_mask, random_numbers, validation
+from keras_free_adv import backends, input_mask, random_numbers, validation
 from keras_free_adv.attacks.projected_ascent import projected_ascent
-from keras_free_adv.attacks.target import input_gradient
 from keras_free_adv.training.adversarial_model import AdversarialModel
 
 
@@ -39,9 +38,7 @@ class CraftingModel(AdversarialModel):
         super().__init__(model, epsilon, replays=1, step_size=step_size, **arguments)
         self.steps = steps
 
-    def _climb(
-        self, images: Any, start: Any, loss_at: Callable[[Any], Any]
-    ) -> tf.Tensor:
+    def _climb(self, images: Any, start: Any, loss_at: Callable[[Any], Any]) -> Any:
         """The last iterate of K ascent steps on a loss, `[B, ...]`, as a constant.
 
         Args:
@@ -53,7 +50,7 @@ class CraftingModel(AdversarialModel):
 
         def gradient_at(iterate: Any) -> Any:
             # Scaled as in the update: under float16 small gradients would vanish.
-            _, gradient = input_gradient(
+            _, gradient = backends.value_and_gradient(
                 lambda point: (self.optimizer.scale_loss(loss_at(point)),), iterate
             )
             gradient = self._require_gradient(gradient)
@@ -64,24 +61,20 @@ class CraftingModel(AdversarialModel):
             images,
             start,
             steps=self.steps,
-            value_range=self.value_range,
-            **self._ball(),
+            step_size=self._step_size(),
+            ball=self._ball(),
         )
-        return tf.stop_gradient(last)
+        return ops.stop_gradient(last)
 
-    def _update_key(self) -> tf.Tensor:
+    def _update_key(self) -> Any:
         """One random key for this update and replica, from the model's seed.
 
         By its number in the stream: after another `compile` or within accumulated
         gradients no start comes twice.
         """
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
+        number = self._position.number.read()
         return random_numbers.key(
-            random_numbers.RANDOM_START,
-            self._position.seed,
-            self._position.number.read(),
-            replica,
+            self._position.seed, number, backends.replica_number()
         )
 
     def get_config(self) -> dict[str, Any]:

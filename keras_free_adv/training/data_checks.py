@@ -4,7 +4,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import tree
 
 from keras_free_adv import validation
@@ -34,7 +33,7 @@ def check_fit_arguments(
     ):
         if value is not None:
             validation.positive_integer(name, value)
-    is_dataset = isinstance(x, (tf.data.Dataset, keras.utils.PyDataset))
+    is_dataset = hasattr(x, "element_spec") or isinstance(x, keras.utils.PyDataset)
     if validation_split:
         share = validation.finite_number("validation_split", validation_split)
         if not 0 < share < 1:

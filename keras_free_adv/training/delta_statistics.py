@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from keras import ops
 
 from keras_free_adv import geometry
 
@@ -54,5 +55,5 @@ def delta_statistics(delta: np.ndarray, epsilon: float, norm: str) -> DeltaStati
     else:
         what, ends = "length", (0.0, 1.0)
         each = delta.reshape(-1, *delta.shape[2:])
-        sizes = np.asarray(geometry.get_norm(norm).length(each))
+        sizes = ops.convert_to_numpy(geometry.get_norm(norm).length(each))
     return DeltaStatistics(what, sizes.ravel().astype("float64") / epsilon, ends)

@@ -4,14 +4,15 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
-from keras_free_adv import geometry, input_mask
+from keras_free_adv import backends
+from keras_free_adv.data.image_sizes import of_one_size
 from keras_free_adv.data.minibatches import Minibatches
 from keras_free_adv.distribution import padded_batch
+from keras_free_adv.geometry import clip_pixels
+from keras_free_adv.input_mask import zero_where_masked
 from keras_free_adv.training.adversarial_model import AdversarialModel
-from keras_free_adv.training.image_sizes import of_one_size
 from keras_free_adv.training.perturbation import Perturbation
 
 
@@ -40,10 +41,10 @@ class FreeAdversarialModel(AdversarialModel):
         norm: "linf", or "l2" (of each example).
         value_range: lowest and highest pixel value; None for the model's own, see
             `keras_free_adv.pixel_scale`.
-        perturb: name of the input that delta belongs to, when the model takes a dict
-            of inputs.
-        epsilon_warmup: updates over which epsilon, and the steps with it, grow in a
-            line to their size; 0 for none.
+        perturbed_input: name of the input that delta belongs to, when the model takes
+            a dict of inputs.
+        epsilon_warmup_steps: updates over which epsilon, and the steps with it, grow
+            in a line to their size; 0 for none.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -70,8 +71,8 @@ class FreeAdversarialModel(AdversarialModel):
         step_size: float | None = None,
         norm: str = "linf",
         value_range: tuple[float, float] | None = None,
-        perturb: str | None = None,
-        epsilon_warmup: int = 0,
+        perturbed_input: str | None = None,
+        epsilon_warmup_steps: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -81,8 +82,8 @@ class FreeAdversarialModel(AdversarialModel):
             step_size=epsilon if step_size is None else step_size,
             norm=norm,
             value_range=value_range,
-            perturb=perturb,
-            epsilon_warmup=epsilon_warmup,
+            perturbed_input=perturbed_input,
+            epsilon_warmup_steps=epsilon_warmup_steps,
             **kwargs,
         )
         self._perturbation = Perturbation()
@@ -95,30 +96,33 @@ class FreeAdversarialModel(AdversarialModel):
         """
         return self._perturbation.value()
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def update(self, data: Any) -> dict[str, Any]:
         """One update of the weights and of delta, from one gradient."""
-        x, y, sample_weight = padded_batch.unpacked(data)
-        images = self._images_of(x)
-        count = ops.shape(images)[0]
-        visible, ball = self._visible(images), self._ball()
-        delta = input_mask.zero_where_masked(self._perturbation.read(count), visible)
+        x, _, _ = padded_batch.unpacked(data)
+        images, ball, step_size = self._images_of(x), self._ball(), self._step_size()
+        delta, visible = self._delta_of(images)
 
-        with tf.GradientTape() as tape:
-            tape.watch(delta)
-            perturbed = geometry.clip_pixels(images + delta, self.value_range)
+        def loss_at(delta: Any) -> tuple[Any, Any]:
+            perturbed = clip_pixels(images + delta, self.value_range)
             y_pred = self._outputs_at(x, perturbed, training=True)
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-            loss = self._scale_for_replicas(loss, data)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        g_theta, g_delta = tape.gradient(scaled_loss, (weights, delta))
-        self._require_gradient(g_delta)
-        g_delta = input_mask.zero_where_masked(g_delta, visible)
+            return self._loss(data, y_pred), y_pred
 
-        self._update_weights(g_theta, weights)
-        delta = geometry.ascend(delta, g_delta, **ball)
-        self._perturbation.write(delta, count)
+        loss, y_pred, g_theta, g_delta = self._gradients(loss_at, delta)
+        g_delta = zero_where_masked(self._require_gradient(g_delta), visible)
+        self._update_weights(g_theta)
+        delta = ball.ascend(delta, g_delta, step_size)
+        self._perturbation.write(delta, ops.shape(images)[0])
         return self._logs(data, y_pred, loss)
+
+    def _delta_of(self, images: Any) -> tuple[Any, Any]:
+        """Delta of this minibatch, and which of its pixels the model does not mask."""
+        visible = self._visible(images)
+        delta = self._perturbation.read(ops.shape(images)[0])
+        return zero_where_masked(delta, visible), visible
+
+    def _kept_variables(self) -> list[backends.ReplicaVariable]:
+        delta = self._perturbation.variable
+        return super()._kept_variables() + ([] if delta is None else [delta])
 
     def _checked(self, source: Minibatches) -> Minibatches:
         return of_one_size(source, self._input.of)
@@ -128,7 +132,7 @@ class FreeAdversarialModel(AdversarialModel):
             rows,
             self._perturbed_shape(sample),
             self._pixel_dtype,
-            self.distribute_strategy,
+            self._strategy,
         )
         if new:
             self.train_function = None  # it was traced with the old variable

@@ -26,16 +26,16 @@ class PerturbedInput:
     def __init__(self, name: Any, model: keras.Model) -> None:
         if name is not None and not isinstance(name, str):
             raise TypeError(
-                "Argument `perturb` must be the name of an input, or None. Received: "
-                f"perturb={name!r}."
+                "Argument `perturbed_input` must be the name of an input, or None. "
+                f"Received: perturbed_input={name!r}."
             )
         self._inputs = _Inputs(model)
         self._name = name if name is None else self._inputs.key_of(name)
         if name is None and self._inputs.count > 1:
             raise ValueError(
-                "Argument `perturb` must name one of the model's inputs, "
+                "Argument `perturbed_input` must name one of the model's inputs, "
                 f"{self._inputs.keys}, because there are several. Received: "
-                "perturb=None."
+                "perturbed_input=None."
             )
 
     @property
@@ -62,15 +62,16 @@ class PerturbedInput:
         """Raises if `x` does not hold the images as the model's `owner` needs it."""
         if self._name is None and len(tree.flatten(x)) != 1:
             raise ValueError(
-                "Argument `perturb` of the model must name the input to perturb, "
-                f"because `x` has several: {list(x) if isinstance(x, dict) else x}. "
-                f"Pass a dict of inputs and {owner}(..., perturb=name)."
+                "Argument `perturbed_input` of the model must name the input to "
+                "perturb, because `x` has several: "
+                f"{list(x) if isinstance(x, dict) else x}. "
+                f"Pass a dict of inputs and {owner}(..., perturbed_input=name)."
             )
         if self._name is not None and (not isinstance(x, dict) or self._name not in x):
             received = list(x) if isinstance(x, dict) else type(x).__name__
             raise ValueError(
                 "Argument `x` must be a dict of inputs with the key "
-                f"perturb={self._name!r}. Received: {received}."
+                f"perturbed_input={self._name!r}. Received: {received}."
             )
 
 
@@ -110,8 +111,8 @@ class _Inputs:
             if name in names:
                 return self.keys[names.index(name)]
         raise ValueError(
-            f"Argument `perturb` must be one of the model's inputs, {self.keys}. "
-            f"Received: perturb={name!r}."
+            "Argument `perturbed_input` must be one of the model's inputs, "
+            f"{self.keys}. Received: perturbed_input={name!r}."
         )
 
     def number_of(self, key: str) -> int:

@@ -3,10 +3,8 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
-from keras import ops
 
-from keras_free_adv import geometry, input_mask, keras_internals, validation
+from keras_free_adv import input_mask, keras_internals, validation
 from keras_free_adv.distribution import padded_batch
 from keras_free_adv.training.crafting_model import CraftingModel
 
@@ -36,9 +34,10 @@ class PGDAdversarialModel(CraftingModel):
         norm: "linf", or "l2" (of each example).
         value_range: lowest and highest pixel value; None for the model's own, see
             `keras_free_adv.pixel_scale`.
-        perturb: name of the input to perturb, when the model takes a dict of inputs.
-        epsilon_warmup: updates over which epsilon, and the steps with it, grow in a
-            line to their size; 0 for none.
+        perturbed_input: name of the input to perturb, when the model takes a dict of
+            inputs.
+        epsilon_warmup_steps: updates over which epsilon, and the steps with it, grow
+            in a line to their size; 0 for none.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -64,8 +63,8 @@ class PGDAdversarialModel(CraftingModel):
         random_start: bool = True,
         norm: str = "linf",
         value_range: tuple[float, float] | None = None,
-        perturb: str | None = None,
-        epsilon_warmup: int = 0,
+        perturbed_input: str | None = None,
+        epsilon_warmup_steps: int = 0,
         **kwargs: Any,
     ) -> None:
         random_start = validation.boolean("random_start", random_start)
@@ -76,44 +75,38 @@ class PGDAdversarialModel(CraftingModel):
             step_size=step_size,
             norm=norm,
             value_range=value_range,
-            perturb=perturb,
-            epsilon_warmup=epsilon_warmup,
+            perturbed_input=perturbed_input,
+            epsilon_warmup_steps=epsilon_warmup_steps,
             **kwargs,
         )
         self.random_start = random_start
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def update(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the images, then one update of the weights."""
         x, y, sample_weight = padded_batch.unpacked(data)
         images = self._images_of(x)
 
-        def loss_at(iterate: Any) -> Any:
+        def crafting_loss_at(iterate: Any) -> Any:
             y_pred = self._outputs_at(x, iterate, training=False)
             with keras_internals.without_losses_of_outputs(self):
                 return self.compute_loss(x, y, y_pred, sample_weight, training=False)
 
-        perturbed = self._climb(images, self._start(images), loss_at)
+        perturbed = self._climb(images, self._start(images), crafting_loss_at)
 
-        with tf.GradientTape() as tape:
+        def loss_at(_: None) -> tuple[Any, Any]:
             y_pred = self._outputs_at(x, perturbed, training=True)
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-            loss = self._scale_for_replicas(loss, data)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        gradients = tape.gradient(scaled_loss, weights)
-        self._update_weights(gradients, weights)
+            return self._loss(data, y_pred), y_pred
 
+        loss, y_pred, gradients, _ = self._gradients(loss_at)
+        self._update_weights(gradients)
         return self._logs(data, y_pred, loss)
 
     def _start(self, images: Any) -> Any:
         """Where the ascent begins: at the images, or at random in the ball."""
         if not self.random_start:
             return images
-        noise = geometry.get_norm(self.norm).random_start(
-            self._update_key(), images, self._ball()["epsilon"]
-        )
-        noise = input_mask.zero_where_masked(noise, self._visible(images))
-        return ops.clip(images + noise, *self.value_range)
+        start = self._ball().random_start(self._update_key(), images)
+        return input_mask.keep_masked(start, images, self._visible(images))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -9,7 +9,7 @@ import keras
 from keras import tree
 
 from keras_free_adv import keras_internals
-from keras_free_adv.training.keyed_augmentation import is_affine, is_random
+from keras_free_adv.data.keyed_augmentation import is_affine, is_random
 
 
 class RandomHead:

@@ -1,11 +1,9 @@
-"""The model's place in its training data."""
+"""The model's position in the stream of its training data."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from keras_free_adv.distribution import workers
 from keras_free_adv.training.update_number import UpdateNumber
@@ -14,9 +12,17 @@ from keras_free_adv.training.update_number import UpdateNumber
 class StreamPosition:
     """Which update of the stream comes next.
 
-    Together with the seed it says which minibatch, and which of its replays, that
-    is. It belongs to the model, outlives a `fit`, and is saved with the model.
-    `number` is the same inside the compiled training step.
+    Together with the seed it determines the minibatch, and which of its replays. It
+    belongs to the model, outlives a `fit`, and is saved with the model.
+
+    Attributes:
+        seed: of the stream.
+        update: number of the next update of the stream.
+        skip: updates of this epoch that a restored backup already made; they are
+            passed over.
+        updates_on_batches: updates by `train_on_batch`, which has no position in the
+            stream; their numbers follow those of the stream.
+        number: the number of the update, inside the compiled training step.
     """
 
     def __init__(self) -> None:
@@ -24,53 +30,46 @@ class StreamPosition:
         self.seed = random.randint(1, 2**31 - 1)
         self.update = 0
         self.skip = 0
-        # `train_on_batch` has no position in the stream: it counts on from there.
         self.updates_on_batches = 0
         self.number = UpdateNumber()
+        self._on_batch = False
 
     def current(self) -> tuple[int, int]:
         """Returns (seed, number of the next update)."""
         return self.seed, self.update
 
+    def enter(self, *, on_batch: bool = False) -> None:
+        """Begins an epoch of the stream, or a `train_on_batch`, at its next update."""
+        self._on_batch = on_batch
+        self.number.set(self.update + (self.updates_on_batches if on_batch else 0))
+
+    def skips(self, model: Any) -> bool:
+        """Whether a restored backup already made the updates of this execution."""
+        if self._on_batch or self.skip <= 0:
+            return False
+        self.skip -= model.steps_per_execution
+        return True
+
+    def count(self, model: Any) -> None:
+        """Counts the updates of an execution."""
+        if self._on_batch:
+            self.updates_on_batches += 1
+        else:
+            self.update += model.steps_per_execution
+
     def synchronize(self, strategy: Any) -> None:
         """Makes all workers read the same stream: with the first one's seed.
 
         Raises:
-            RuntimeError: they are at different places in it.
+            RuntimeError: they are at different positions.
         """
         if not workers.many_workers(strategy):
             return
-        places = workers.of_each_worker(np.array(self.current(), "int64"), strategy)
-        self.seed = int(places[0, 0])
-        if len(set(places[:, 1])) > 1:
+        positions = workers.of_each_worker(np.array(self.current(), "int64"), strategy)
+        self.seed = int(positions[0, 0])
+        if len(set(positions[:, 1])) > 1:
             raise RuntimeError(
                 "All workers must go on from the same update. Received: workers after "
-                f"{places[:, 1].tolist()} updates. Load the same file on all, and put "
-                "`backup_dir` where all workers see it."
+                f"{positions[:, 1].tolist()} updates. Load the same file on all, and "
+                "put `backup_dir` where all workers see it."
             )
-
-    def counting(self, train_function: Callable, model: Any) -> Callable:
-        """Wraps a Keras train function so that it counts the updates of a stream.
-
-        While `skip` is above zero, updates that a restored backup already made in
-        this epoch are passed over.
-        """
-
-        def counted(iterator: Any) -> Any:
-            streamed = isinstance(
-                iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)
-            )
-            if not streamed:  # train_on_batch, where the caller replays
-                self.number.set(self.update + self.updates_on_batches)
-                logs = train_function(iterator)
-                self.updates_on_batches += 1
-                return logs
-            if self.skip > 0:
-                self.skip -= model.steps_per_execution
-                return model.get_metrics_result()
-            self.number.set(self.update)
-            logs = train_function(iterator)
-            self.update += model.steps_per_execution
-            return logs
-
-        return counted

@@ -4,10 +4,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops, tree
 
-from keras_free_adv import geometry, input_mask, random_numbers, validation
+from keras_free_adv import backends, input_mask, random_numbers, validation
 from keras_free_adv.compiled_loss import CompiledLoss, compiled_loss
 from keras_free_adv.distribution import padded_batch
 from keras_free_adv.predictions import AUTO, Predictions, predictions_of
@@ -48,9 +47,10 @@ class TRADESModel(CraftingModel):
         norm: "linf", or "l2" (of each example).
         value_range: lowest and highest pixel value; None for the model's own, see
             `keras_free_adv.pixel_scale`.
-        perturb: name of the input to perturb, when the model takes a dict of inputs.
-        epsilon_warmup: updates over which epsilon, and the steps with it, grow in a
-            line to their size; 0 for none.
+        perturbed_input: name of the input to perturb, when the model takes a dict of
+            inputs.
+        epsilon_warmup_steps: updates over which epsilon, and the steps with it, grow
+            in a line to their size; 0 for none.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -76,8 +76,8 @@ class TRADESModel(CraftingModel):
         beta: float = 6.0,
         norm: str = "linf",
         value_range: tuple[float, float] | None = None,
-        perturb: str | None = None,
-        epsilon_warmup: int = 0,
+        perturbed_input: str | None = None,
+        epsilon_warmup_steps: int = 0,
         **kwargs: Any,
     ) -> None:
         beta = validation.positive_number("beta", beta)
@@ -88,39 +88,37 @@ class TRADESModel(CraftingModel):
             step_size=step_size,
             norm=norm,
             value_range=value_range,
-            perturb=perturb,
-            epsilon_warmup=epsilon_warmup,
+            perturbed_input=perturbed_input,
+            epsilon_warmup_steps=epsilon_warmup_steps,
             **kwargs,
         )
         self.beta = beta
         self._predictions: Predictions | None = None
         self._decided_with: CompiledLoss | None = None
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def update(self, data: Any) -> dict[str, Any]:
         """K ascent steps on the divergence, then one update of the weights."""
-        x, y, sample_weight = padded_batch.unpacked(data)
+        x, _, sample_weight = padded_batch.unpacked(data)
         images = self._images_of(x)
-        clean_pred = self._outputs_at(x, images, training=False)
-        clean_logits = tf.stop_gradient(self._logits(clean_pred))
+        clean, _ = self._logits_at(x, images, training=False)
+        clean = ops.stop_gradient(clean)
 
         def divergence_at(iterate: Any) -> Any:
-            y_pred = self._outputs_at(x, iterate, training=False)
-            return ops.mean(self._divergence(clean_logits, y_pred))
+            logits, _ = self._logits_at(x, iterate, training=False)
+            return ops.mean(self._divergence(clean, logits))
 
         perturbed = self._climb(images, self._start(images), divergence_at)
 
-        with tf.GradientTape() as tape:
-            y_pred = self._outputs_at(x, images, training=True)
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-            loss = self._scale_for_replicas(loss, data)
-            perturbed_pred = self._outputs_at(x, perturbed, training=True)
-            divergence = self._divergence(self._logits(y_pred), perturbed_pred)
-            loss += self.beta * self._share_of_mean(divergence, sample_weight, data)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        gradients = tape.gradient(scaled_loss, weights)
-        self._update_weights(gradients, weights)
+        def loss_at(_: None) -> tuple[Any, Any]:
+            logits, y_pred = self._logits_at(x, images, training=True)
+            loss = self._loss(data, y_pred)
+            perturbed_logits, _ = self._logits_at(x, perturbed, training=True)
+            divergence = self._divergence(logits, perturbed_logits)
+            mean = self._mean_for_replica(divergence, sample_weight, data)
+            return loss + self.beta * mean, y_pred
 
+        loss, y_pred, gradients, _ = self._gradients(loss_at)
+        self._update_weights(gradients)
         return self._logs(data, y_pred, loss)
 
     def _start(self, images: Any) -> Any:
@@ -130,27 +128,24 @@ class TRADESModel(CraftingModel):
             self._update_key(), ops.shape(images), images.dtype
         )
         noise = input_mask.zero_where_masked(noise, self._visible(images))
-        return geometry.keep_inside(
-            images + _START * (high - low) * noise,
-            images,
-            epsilon=self._ball()["epsilon"],
-            norm=self.norm,
-            value_range=self.value_range,
-        )
+        start = images + _START * (high - low) * noise
+        return self._ball().keep_inside(start, images)
 
-    def _logits(self, y_pred: Any) -> Any:
-        """Logits `[B, classes]` in float32."""
+    def _logits_at(self, x: Any, images: Any, *, training: bool) -> tuple[Any, Any]:
+        """Logits `[B, classes]` in float32, and the model's outputs."""
         if self._predictions is None:
             raise RuntimeError("TRADESModel trains in `fit` and `train_on_batch` only.")
-        return self._predictions(y_pred)
+        outputs = backends.look_through(
+            self, lambda: self._outputs_at(x, images, training=training)
+        )
+        return self._predictions(outputs), outputs.values
 
-    def _divergence(self, clean_logits: Any, y_pred: Any) -> Any:
+    def _divergence(self, logits: Any, other: Any) -> Any:
         """KL of each example's predictions, `[B]`."""
-        logits = self._logits(y_pred)
-        return self._predictions.divergence(clean_logits, logits)  # type: ignore[union-attr]
+        return self._predictions.divergence(logits, other)  # type: ignore[union-attr]
 
-    def _share_of_mean(self, values: Any, sample_weight: Any, data: Any) -> Any:
-        """The mean as Keras' losses take it; under a strategy, this replica's share."""
+    def _mean_for_replica(self, values: Any, sample_weight: Any, data: Any) -> Any:
+        """The mean as Keras' losses take it; under a strategy, this replica's part."""
         if sample_weight is not None:
             (weights,) = tree.flatten(sample_weight)
             values = values * ops.reshape(ops.cast(weights, values.dtype), (-1,))
@@ -166,7 +161,7 @@ class TRADESModel(CraftingModel):
         self._decided_with = loss
         self._predictions = predictions_of(
             self,
-            np.asarray(self._images_of(few)),
+            ops.convert_to_numpy(self._images_of(few)),
             from_logits=AUTO if loss.from_logits is None else loss.from_logits,
             call=lambda model, images: model(
                 self._with_images(few, images), training=False

@@ -2,47 +2,36 @@
 
 from typing import Any
 
-import tensorflow as tf
+import numpy as np
+
+from keras_free_adv import backends
 
 
 class UpdateNumber:
     """A count that the compiled training step reads and advances.
 
-    `Place.update` only moves between executions, and an execution makes
+    `StreamPosition.update` only moves between executions, and an execution makes
     `steps_per_execution` updates. `optimizer.iterations` does not serve either: it
     stands still while gradients accumulate, and begins anew at `compile`.
-
-    Each replica has a count of its own, so that no update waits for the others. Neither
-    Keras nor TensorFlow tracks it: it is no weight, and the place is what is saved.
     """
 
     def __init__(self) -> None:
-        self._variable: tf.Variable | None = None
-        self._locals: tuple[tf.Variable, ...] = ()
+        self.variable: backends.ReplicaVariable | None = None
 
     def create(self, strategy: Any) -> None:
-        """Makes the variable, before a training step is traced with it."""
-        if self._variable is not None:
-            return
-        with strategy.scope(), tf.init_scope():
-            self._variable = tf.Variable(
-                tf.constant(0, tf.int64),
-                trainable=False,
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.NONE,
-                name="update_number",
-            )
-        self._locals = strategy.experimental_local_results(self._variable)
+        """Makes the variable, before a training step is compiled with it."""
+        if self.variable is None:
+            self.variable = backends.ReplicaVariable((), "int32", strategy)
 
     def set(self, number: int) -> None:
-        """Sets it on every replica of this worker, between executions."""
-        for local in self._locals:
-            local.assign(number)
+        """Sets it between executions."""
+        if self.variable is not None:
+            self.variable.set(np.full_like(self.variable.values(), number))
 
-    def read(self) -> tf.Tensor:
-        """The number on this replica, counted from zero; an int64 scalar."""
-        return tf.identity(self._variable)
+    def read(self) -> Any:
+        """The number of this update, counted from zero; an integer scalar."""
+        return self.variable.read()  # type: ignore[union-attr]
 
     def advance(self) -> None:
-        """Adds one, on this replica."""
-        self._variable.assign_add(1)  # type: ignore[union-attr]
+        """Adds one."""
+        self.variable.write(self.read() + 1)  # type: ignore[union-attr]

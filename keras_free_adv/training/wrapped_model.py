@@ -6,8 +6,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_free_adv import keras_internals
-from keras_free_adv.distribution.workers import logs_of_workers
+from keras_free_adv import backends, keras_internals
 from keras_free_adv.training.training_argument import takes_training
 
 # The adversarial model trains and evaluates by its own of these: an override is lost.
@@ -37,6 +36,7 @@ _REMEDIES = {
     "evaluate": _CALL_IT,
     "train_on_batch": _CALL_IT,
     "test_on_batch": _CALL_IT,
+    "predict_step": "Override `predict` instead.",
     "make_predict_function": "Override `predict_step` or `predict` instead.",
 }
 # KerasHub's overrides of what users call add default arguments to `compile`, and a
@@ -47,7 +47,7 @@ _ADD_NOTHING = {
 }
 
 
-class WrappedModel(keras_internals.BuiltFromOneReplica):
+class WrappedModel(backends.LogsOfWorkers, keras_internals.BuiltFromOneReplica):
     """Trains `model`, and behaves as `model` does in everything but training.
 
     Args:
@@ -81,18 +81,11 @@ class WrappedModel(keras_internals.BuiltFromOneReplica):
             training = False
         return self.model(_as_floats(inputs, self.model), training=training)
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """As Keras', on many machines too."""
-        return logs_of_workers(super().train_step(data), self.distribute_strategy)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """As Keras', on many machines too."""
-        return logs_of_workers(super().test_step(data), self.distribute_strategy)
-
-    def predict_step(self, data: Any) -> Any:
+    def predict_step(self, *args: Any) -> Any:
         """As the user's model predicts."""
         if not _overrides(self.model, "predict_step"):
-            return super().predict_step(data)
+            return super().predict_step(*args)
+        (data,) = args  # on JAX an override is refused: its state is another
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x = _as_floats(x, self.model)
         data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
@@ -230,7 +223,8 @@ def _refuse_what_cannot_be_wrapped(model: Any) -> None:
             f"{model!r} (of type {type(model).__name__}). Wrap layers in a "
             "keras.Sequential first."
         )
-    for method in _BYPASSED:
+    stateless = keras.backend.backend() == "jax"
+    for method in _BYPASSED + (("predict_step",) if stateless else ()):
         if _overrides(model, method):
             raise ValueError(
                 f"Argument `model` must not override `{method}`: the adversarial "

@@ -16,11 +16,11 @@ from keras_free_adv import keras_internals
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, computed by one fused operation.
 
-    A drop-in for images `[B, height, width, channels]` with the channels last;
-    any other input (another rank or axis, a mask, `synchronized=True`) takes Keras'
-    own path. Weights have Keras' names and order, so they load into either layer. A
-    model is saved with Keras' layer in place of this one: who loads the file needs
-    Keras only.
+    A drop-in for images `[B, height, width, channels]` with the channels last, on
+    TensorFlow; any other input (another rank or axis, a mask, `synchronized=True`) and
+    any other backend takes Keras' own path. Weights have Keras' names and order, so
+    they load into either layer. A model is saved with Keras' layer in place of this
+    one: who loads the file needs Keras only.
 
     Under a strategy each replica normalizes by its own share of the minibatch, as
     Keras' layer does, but all keep the same moving averages: those of the whole
@@ -28,14 +28,15 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     Example:
     >>> layer = FusedBatchNormalization(momentum=0.9)
-    >>> layer(keras.ops.ones((2, 4, 4, 3))).shape
-    TensorShape([2, 4, 4, 3])
+    >>> tuple(layer(keras.ops.ones((2, 4, 4, 3))).shape)
+    (2, 4, 4, 3)
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalizes `inputs`; in training mode also updates the moving averages."""
         fusable = (
-            len(inputs.shape) == 4
+            keras.backend.backend() == "tensorflow"
+            and len(inputs.shape) == 4
             and self.axis in (3, -1)
             and mask is None
             and not self.synchronized

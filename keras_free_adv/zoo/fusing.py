@@ -1,4 +1,4 @@
-"""Any model, with its batch normalization on the fused kernel."""
+"""Moves the batch normalization of any model to the fused kernel."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from keras_free_adv.zoo.fused_batch_normalization import FusedBatchNormalization
 
 
 def fused(model: keras.Model) -> keras.Model:
-    """A copy of a model, faster on TensorFlow, with the same outputs.
+    """Copies a model; the copy is faster on TensorFlow, with the same outputs.
 
     Each `keras.layers.BatchNormalization` becomes a `FusedBatchNormalization`; layers,
     weights and names are otherwise the same. Use it on models of other libraries, and
     on models of the zoo that were saved and loaded.
 
     Args:
-        model: a functional or Sequential model; it stays as it is.
+        model: a functional or Sequential model, which is not changed.
 
     Returns:
         A new model.
@@ -29,12 +29,13 @@ def fused(model: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(model, clone_function=_fused_layer, recursive=True)
     copy.set_weights(model.get_weights())
     for new, old in zip(copy.weights, model.weights, strict=True):
-        # Set on the variable, it is no setting of a layer.
+        # A regularizer set on the variable is not in the layer's config.
         new.regularizer = old.regularizer
     return copy
 
 
 def _fused_layer(layer: Any) -> Any:
-    is_kerass = type(layer) is keras.layers.BatchNormalization
-    kind = FusedBatchNormalization if is_kerass else type(layer)
-    return kind.from_config(layer.get_config())
+    cls = type(layer)
+    if cls is keras.layers.BatchNormalization:
+        cls = FusedBatchNormalization
+    return cls.from_config(layer.get_config())

@@ -1,7 +1,7 @@
-"""The first layers of every model of the zoo: pixels to network scale.
+"""The first layers of the zoo's models: pixels to network scale.
 
-They compute in float32 whatever the policy: on a bfloat16 grid a perturbation of
-8/255 would keep only a few distinct values.
+They compute in float32 whatever the policy: in bfloat16 a perturbation of 8/255 would
+keep only a few distinct values.
 """
 
 import math
@@ -12,7 +12,7 @@ import keras
 
 
 def centered(value_range: tuple[float, float]) -> keras.layers.Layer:
-    """Maps `value_range` to [-2, 2], about unit variance for natural images."""
+    """Maps `value_range` to [-2, 2]: natural images get about unit variance."""
     return _rescaled(value_range, (-2.0, 2.0), "centered")
 
 
@@ -21,10 +21,10 @@ def standardized(
 ) -> Callable[[Any], Any]:
     """Gives each image mean 0 and variance 1, as `tf.image.per_image_standardization`.
 
-    That divides by max(deviation, 1 / sqrt(n)) on the 0..255 scale, n being the number
-    of values in an image; this, made of Keras' own layers, by
-    sqrt(variance + 1 / n): the same in float32 but for images of one color, whose
-    gradient here is finite.
+    TensorFlow divides by max(deviation, 1 / sqrt(n)) on the 0..255 scale, where n is
+    the number of values in an image. These Keras layers divide by
+    sqrt(variance + 1 / n): the same in float32, except for images of one color, whose
+    gradient is finite here.
     """
     rescale = _rescaled(value_range, (0.0, 255.0), "pixels")
     standardize = keras.layers.LayerNormalization(
@@ -43,10 +43,7 @@ def standardized_channels(
     mean: Sequence[float],
     deviation: Sequence[float],
 ) -> Callable[[Any], Any]:
-    """Subtracts each channel's mean, and divides by its deviation, of pixels in [0, 1].
-
-    As ImageNet models do.
-    """
+    """Subtracts each channel's mean, and divides by its deviation, both on [0, 1]."""
     rescale = _rescaled(value_range, (0.0, 1.0), "pixels")
     standardize = keras.layers.Normalization(
         mean=list(mean),

@@ -18,9 +18,9 @@ def preact_resnet18(
 ) -> keras.Model:
     """PreActResNet-18 (He et al. 2016), for 32x32 images.
 
-    Four stages of two blocks with `width`, 2, 4 and 8 times `width` channels. In Wong
-    et al. (2020) the projections see the input of a block, here, as in He et al., the
-    activated one. Batch norm has momentum 0.9 and epsilon 1e-5.
+    Four stages of two blocks have `width`, 2, 4 and 8 times `width` channels. The
+    projections see the activated input of a block, as in He et al.; in Wong et al.
+    (2020) they see the input itself. Batch norm has momentum 0.9 and epsilon 1e-5.
 
     Args:
         width: channels of the first stage; 64 is the published network.
@@ -68,8 +68,8 @@ def _activation(x: Any) -> Any:
 
 
 def _convolution(x: Any, filters: int, size: int, strides: int = 1) -> Any:
-    # Symmetric padding, as in PyTorch, where the published figures come from;
-    # "same" with stride 2 would pad on one side only.
+    # Symmetric padding, as in PyTorch, with which the published figures were measured;
+    # "same" with stride 2 pads on one side only.
     if strides > 1 and size > 1:
         x = keras.layers.ZeroPadding2D(size // 2)(x)
         padding = "valid"

@@ -29,12 +29,12 @@ def wide_resnet(
     changes the shape, its shortcut is an average pooling with channels of zeros added.
     Batch norm has momentum 0.9 and epsilon 1e-3.
 
-    The WRN-28-10 and WRN-34-10 of other papers (depth 6 n + 4) have convolutions for
-    shortcuts, and are other networks.
+    The WRN-28-10 and WRN-34-10 of other papers (depth 6 n + 4) are other networks, with
+    convolutions in their shortcuts.
 
     Args:
-        depth: layers with weights, 6 n + 2: 14, 20, 26, 32, 38, ...
-        width: how many times wider than a ResNet.
+        depth: number of layers with weights, 6 n + 2: 14, 20, 26, 32, 38, ...
+        width: width as a multiple of a ResNet's.
         classes: number of classes.
         input_shape: (height, width, channels) of an image; height and width must be
             multiples of 4.
@@ -51,7 +51,7 @@ def wide_resnet(
     >>> wide_resnet(14, 1).count_params()
     173434
     """
-    units = _units_of_a_stage(depth)
+    units = _units_per_stage(depth)
     width = validation.positive_integer("width", width)
     classes = validation.positive_integer("classes", classes)
     value_range = validation.pixel_range(value_range)
@@ -80,7 +80,7 @@ def wide_resnet(
 
 
 def _unit(x: Any, filters: int, *, strides: int, shares_activation: bool) -> Any:
-    """Two convolutions beside a shortcut, which in the first unit is activated."""
+    """Adds two convolutions to a shortcut, which is activated in the first unit."""
     activated = _activation(x)
     shortcut = _shortcut(activated if shares_activation else x, filters, strides)
     y = _convolution(activated, filters, strides)
@@ -89,7 +89,7 @@ def _unit(x: Any, filters: int, *, strides: int, shares_activation: bool) -> Any
 
 
 def _shortcut(x: Any, filters: int, strides: int) -> Any:
-    """Without weights: pools the pixels, and puts channels of zeros around."""
+    """A shortcut without weights: pools pixels, and pads channels with zeros."""
     height, width, channels = x.shape[1:]
     if strides > 1:
         x = layers.AveragePooling2D(strides)(x)
@@ -98,7 +98,7 @@ def _shortcut(x: Any, filters: int, strides: int) -> Any:
         return x
     before = (filters - channels) // 2
     around = (before, filters - channels - before)
-    # ZeroPadding pads what it takes for space: the channels are made an axis of it.
+    # ZeroPadding only pads spatial axes: the channels are made one.
     x = layers.Reshape((height, width, channels, 1))(x)
     x = layers.ZeroPadding3D(((0, 0), (0, 0), around), data_format="channels_last")(x)
     return layers.Reshape((height, width, filters))(x)
@@ -122,12 +122,12 @@ def _convolution(x: Any, filters: int, strides: int = 1) -> Any:
     )(x)
 
 
-def _units_of_a_stage(depth: int) -> int:
+def _units_per_stage(depth: int) -> int:
     depth = validation.positive_integer("depth", depth)
     if depth < 8 or depth % 6 != 2:
         raise ValueError(
             "Argument `depth` must be 6 n + 2: 8, 14, 20, 26, 32, 38, ... Received: "
-            f"depth={depth}. WRN-28-10 and WRN-34-10 have other shortcuts, and are "
-            "other networks than the WRN-32-10 of Shafahi et al. (2019)."
+            f"depth={depth}. WRN-28-10 and WRN-34-10 have other shortcuts than the "
+            "WRN-32-10 of Shafahi et al. (2019): they are other networks."
         )
     return (depth - 2) // 6

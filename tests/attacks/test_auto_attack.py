@@ -3,8 +3,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 from keras_free_adv import (
     APGDAttack,
@@ -20,7 +19,7 @@ from keras_free_adv.attacks.outcome import Outcome
 from keras_free_adv.predictions import Predictions
 from tests.attacks.test_apgd_attack import bent_network
 from tests.attacks.test_pgd_attack import linear_model
-from tests.conftest import small_images
+from tests.conftest import outputs_of, small_images
 
 SQUARE = {"queries": 5000, "restarts": 1, "rescale_schedule": False}
 PARTS = {
@@ -96,15 +95,14 @@ class FoolsSome(Attack):
         return losses.margin(target.labels, logits)
 
     def attacked(self, model, view, images, labels, ids):
-        self.seen.append(ids.numpy().tolist())
+        ids = np.asarray(ids)
+        self.seen.append(ids.tolist())
         assert len(images) == len(labels) == len(ids)
-        fooled = tf.reduce_any(
-            ids[:, None] == tf.constant([self.fooled_ids], tf.int32), 1
-        )
+        fooled = ops.convert_to_tensor(np.isin(ids, self.fooled_ids))
         return Outcome(
-            tf.where(fooled[:, None], self.pixel, images),
+            ops.where(fooled[:, None], self.pixel, images),
             fooled,
-            tf.zeros((len(ids),)),
+            ops.zeros((len(ids),)),
         )
 
 
@@ -135,7 +133,7 @@ def test_parts_may_be_left_with_nothing():
         [keras.Input((3, 1, 1)), layers.Flatten(), *network.layers]
     )
     all_of_them.attacked = lambda model, view, images, labels, ids: Outcome(
-        0.0 * images, tf.fill((3,), True), tf.zeros((3,))
+        0.0 * images, ops.ones((3,), "bool"), ops.zeros((3,))
     )
     attack = AutoAttack(1.0, attacks=[all_of_them, *rest])
     found = attack(images, np.arange(3), model=network)
@@ -162,11 +160,11 @@ def test_it_breaks_what_any_part_breaks_alone():
         ]
     )
     images, labels = small_images(60, (3, 4, 1), 5)
-    labels[5:] = network(images).numpy().argmax(1)[5:]
+    labels[5:] = outputs_of(network, images).argmax(1)[5:]
     whole = short()
 
     def right(adversarial):
-        return network(adversarial).numpy().argmax(1) == labels
+        return outputs_of(network, adversarial).argmax(1) == labels
 
     alone = [right(part(images, labels, model=network)) for part in whole.parts()]
     together = right(whole(images, labels, model=network))

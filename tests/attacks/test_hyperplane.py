@@ -2,12 +2,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
-from keras_free_adv.attacks.hyperplane import project_on_hyperplane
+from keras_free_adv.attacks import hyperplane
 
 WEIGHT = st.one_of(st.just(0.0), st.floats(0.05, 5.0), st.floats(-5.0, -0.05))
 SHARE = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.0, 1.0))
 RANGE = st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
+
+
+def project_on_hyperplane(*arrays, **settings):
+    tensors = [ops.convert_to_tensor(array) for array in arrays]
+    return np.asarray(hyperplane.project_on_hyperplane(*tensors, **settings))
 
 
 @st.composite

@@ -53,7 +53,7 @@ TARGET = SimpleNamespace(keep_masked=lambda points: points)
 
 
 def at_the_beginning(images):
-    keys, runs = tf.zeros((len(images), 1), "int64"), tf.zeros((len(images),), "int32")
+    keys, runs = tf.zeros((len(images), 2), "int32"), tf.zeros((len(images),), "int32")
     return begin_runs(CLOCK, TARGET, images, keys, runs)
 
 

@@ -1,21 +1,28 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
-from keras_free_adv import AutoAttack, SquareAttack, evaluate_robustness, random_numbers
+from keras_free_adv import (
+    AutoAttack,
+    SquareAttack,
+    backends,
+    evaluate_robustness,
+    random_numbers,
+)
+from keras_free_adv.attacks.outcome import Outcome
 from tests.attacks.test_apgd_attack import bent_network, target_of
 from tests.attacks.test_pgd_attack import inside
-from tests.conftest import small_images, small_network
+from tests.conftest import compiled, outputs_of, small_images, small_network
 
 
 def rounding_network():
     """Looks at whole multiples of 1/16 only: its gradient is zero or none."""
     inputs = keras.Input((6, 6, 1))
-    x = layers.Lambda(lambda x: tf.cast(tf.cast(16 * x, tf.int32), tf.float32) / 16)(
-        inputs
+    rounded = layers.Lambda(
+        lambda x: ops.cast(ops.cast(16 * x, "int32"), "float32") / 16
     )
+    x = rounded(inputs)
     network = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
     generator = np.random.default_rng(0)
     network.set_weights([generator.normal(size=(36, 3)), np.zeros(3)])
@@ -25,25 +32,25 @@ def rounding_network():
 def separable(network, count=100):
     """Images, and the labels that the network gives them."""
     images, _ = small_images(count)
-    return images, network(images).numpy().argmax(1)
+    return images, outputs_of(network, images).argmax(1)
 
 
 def walk(attack, model, images, labels, classes):
     """Points asked about, their margins, and the best point after each query."""
-    target = target_of(model, labels, classes)
+    target = target_of(attack, model, labels, classes)
     keys = random_numbers.keys_of_examples(
         attack.seed_in_use, np.arange(len(images)), 0
     )
-    clean = tf.constant(images)
-    state = attack.start(target, clean, keys, tf.zeros((len(images),), tf.int32))
-    take_step = tf.function(
-        lambda state, step: attack.step(target, clean, state, step), autograph=False
+    clean, count = ops.convert_to_tensor(images), len(images)
+    state = attack.start(target, clean, keys, ops.zeros((count,), "int32"))
+    take_step = compiled(
+        lambda state, step: attack.step(target, clean, state, step), model
     )
     asked, best = [], []
     for step in range(attack.steps_of_a_run):
-        state, seen = take_step(state, tf.fill((len(images),), step))
-        asked.append(seen)
-        best.append(state.best.numpy())
+        state, seen = take_step(state, ops.full((count,), step, "int32"))
+        asked.append(Outcome(*(np.asarray(of_each) for of_each in seen)))
+        best.append(np.asarray(state.best))
     return asked, np.stack(best)
 
 
@@ -85,14 +92,14 @@ def test_linf_queries_change_a_square_at_the_edge_of_the_ball():
     images, _ = small_images(10, (8, 8, 2))
     images = 0.2 + 0.6 * images
     images[0] = np.round(images[0])  # here the pixel range cuts the ball
-    labels = model(images).numpy().argmax(1)
+    labels = outputs_of(model, images).argmax(1)
     attack = SquareAttack(0.1, queries=30, seed=0)
     asked, best = walk(attack, model, images, labels, 3)
     sides = attack._sides(images.shape)
     edge = np.stack([np.clip(images - 0.1, 0, 1), np.clip(images + 0.1, 0, 1)])
     changes = 0
     for query in range(30):
-        points = asked[query].images.numpy()
+        points = asked[query].images
         np.testing.assert_allclose(np.abs(edge - points).min(0), 0, atol=1e-6)
         if not query:
             continue
@@ -152,18 +159,22 @@ def test_channels_first_are_attacked_as_channels_last(make, norm, epsilon, said)
     first = ChannelsFirst() if said is None else layers.Permute((2, 3, 1))
     last, model = twins(first)
     images, _ = small_images(30, (12, 8, 3))
-    labels = last(images).numpy().argmax(1)
+    labels = outputs_of(last, images).argmax(1)
     moved = np.moveaxis(images, -1, 1)
     expected = make(epsilon=epsilon, norm=norm, data_format=None)(
         images, labels, model=last
     )
     attack = make(epsilon=epsilon, norm=norm, data_format=said)
     found = np.asarray(attack(moved, labels, model=model))
-    np.testing.assert_array_equal(np.moveaxis(found, 1, -1), expected)
+    # Sums over transposed axes round otherwise on PyTorch, and the root of what is left
+    # of epsilon^2 makes a rounding of 1e-7 one of 1e-4.
+    slack = 1e-3 if backends.NAME == "torch" else 0.0
+    found = np.moveaxis(found, 1, -1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=slack)
     assert attack.from_config(attack.get_config()).data_format == said
     with pytest.warns(UserWarning, match="Only 30 examples"):
         report = evaluate_robustness(model, (moved, labels), attack, verbose=0)
-    fooled = last(expected).numpy().argmax(1) != labels
+    fooled = outputs_of(last, expected).argmax(1) != labels
     np.testing.assert_array_equal(report.robust[attack.name], ~fooled)
     assert 0 < fooled.sum() < 30
 
@@ -182,11 +193,11 @@ def test_l2_queries_keep_the_length():
     images, _ = small_images(10, (8, 8, 2))
     images = 0.4 + 0.2 * images
     images[0] = np.round(images[0])
-    labels = model(images).numpy().argmax(1)
+    labels = outputs_of(model, images).argmax(1)
     attack = SquareAttack(0.35, queries=30, norm="l2", seed=0)
     asked, _ = walk(attack, model, images, labels, 3)
     for seen in asked:
-        delta = (seen.images.numpy() - images).reshape(10, -1)
+        delta = (seen.images - images).reshape(10, -1)
         lengths = np.linalg.norm(delta, axis=1)
         np.testing.assert_allclose(lengths[1:], 0.35, rtol=1e-4)
         assert lengths[0] <= 0.35 + 1e-6
@@ -200,7 +211,7 @@ def test_a_query_is_kept_if_the_margin_grows(norm):
     asked, best = walk(attack, model, images, labels, 3)
     margins = []
     for seen in asked:
-        logits = model(seen.images).numpy()
+        logits = outputs_of(model, seen.images)
         others = np.where(np.arange(3) == labels[:, None], -np.inf, logits).max(1)
         margins.append(others - logits[np.arange(10), labels])
         np.testing.assert_allclose(seen.loss, margins[-1], atol=1e-6)
@@ -217,10 +228,10 @@ def test_it_stops_at_the_first_success(norm):
     """The layer returns the first point of the row of queries that fools the model."""
     model = small_network()
     images, labels = separable(model, 30)
-    epsilon = {"linf": 0.12, "l2": 0.5}[norm]
+    epsilon = {"linf": 0.12, "l2": 0.6}[norm]
     attack = SquareAttack(epsilon, queries=30, norm=norm, seed=0)
     asked, _ = walk(attack, model, images, labels, 3)
-    found = attack(images, labels, model=model).numpy()
+    found = np.asarray(attack(images, labels, model=model))
     fooled = np.stack([seen.fooled for seen in asked])
     first = fooled.argmax(0)
     for row in np.flatnonzero(fooled.any(0)):
@@ -233,8 +244,8 @@ def test_it_needs_no_gradient():
     model = rounding_network()
     images, labels = separable(model)
     attack = SquareAttack(0.2, queries=60, seed=0)
-    found = attack(images, labels, model=model).numpy()
-    fooled = model(found).numpy().argmax(1) != labels
+    found = np.asarray(attack(images, labels, model=model))
+    fooled = outputs_of(model, found).argmax(1) != labels
     assert fooled.mean() > 0.2
     assert inside(found, images, 0.2, "linf")
     assert attack.passes_of_a_step(3) == (1, 0)
@@ -257,10 +268,10 @@ def test_it_beats_as_many_random_points_of_the_ball(norm):
             flat = np.linalg.norm(noise, axis=(1, 2), keepdims=True)
             noise = epsilon * noise / flat
         points = np.clip(images + noise, 0, 1).astype("float32")
-        by_chance |= model(points).numpy().argmax(1) != labels
+        by_chance |= outputs_of(model, points).argmax(1) != labels
     attack = SquareAttack(epsilon, queries=100, norm=norm, seed=0)
-    found = attack(images, labels, model=model).numpy()
-    fooled = model(found).numpy().argmax(1) != labels
+    found = np.asarray(attack(images, labels, model=model))
+    fooled = outputs_of(model, found).argmax(1) != labels
     assert fooled.sum() >= by_chance.sum() + 10
 
 
@@ -273,7 +284,7 @@ def test_images_without_a_channel_axis_equal_those_of_one_channel(norm):
     images, labels = separable(with_channel, 12)
     attack = SquareAttack(0.2, queries=10, norm=norm, seed=0)
     expected = attack(images, labels, model=with_channel)
-    found = attack(images[..., 0], labels, model=without)
+    found = np.asarray(attack(images[..., 0], labels, model=without))
     np.testing.assert_allclose(found, expected[..., 0], atol=1e-6)
     assert np.abs(found - images[..., 0]).max() > 0.1
 
@@ -283,9 +294,9 @@ def test_images_without_a_channel_axis_equal_those_of_one_channel(norm):
 def test_tiny_images(norm, shape):
     model = keras.Sequential([keras.Input(shape), layers.Flatten(), layers.Dense(3)])
     images, labels = small_images(6, shape)
-    labels = model(images).numpy().argmax(1)
+    labels = outputs_of(model, images).argmax(1)
     attack = SquareAttack(0.2, queries=8, norm=norm, seed=0)
-    found = attack(images, labels, model=model).numpy()
+    found = np.asarray(attack(images, labels, model=model))
     assert inside(found, images, 0.2, norm)
     assert np.isfinite(found).all()
     assert np.abs(found - images).max() > 0.01
@@ -296,7 +307,7 @@ def test_images_without_height_and_width_are_refused():
     images, labels = small_images(6, (5,))
     with pytest.raises(ValueError, match=r"height, width.*shape \((None|6), 5\)"):
         SquareAttack(0.1, queries=3)(images, labels, model=model)
-    labels = model(images).numpy().argmax(1)
+    labels = outputs_of(model, images).argmax(1)
     with pytest.raises(ValueError, match="height, width"):
         evaluate_robustness(
             model, (images, labels), SquareAttack(0.1, queries=3), verbose=0
@@ -309,8 +320,8 @@ def test_more_restarts_never_hurt():
 
     def fooled(restarts):
         attack = SquareAttack(0.1, queries=5, restarts=restarts, seed=0)
-        found = attack(images, labels, model=model).numpy()
-        return model(found).numpy().argmax(1) != labels
+        found = np.asarray(attack(images, labels, model=model))
+        return outputs_of(model, found).argmax(1) != labels
 
     one, three = fooled(1), fooled(3)
     assert not (one & ~three).any()
@@ -327,12 +338,13 @@ def test_one_look_at_nan_does_not_end_the_search():
 
     images, labels = separable(network, 1)
     attack = SquareAttack(0.1, queries=3, seed=0)
-    target = target_of(nan_once, labels, 3)
+    target = target_of(attack, nan_once, labels, 3)
+    images, zeros = ops.convert_to_tensor(images), ops.zeros((1,), "int32")
     keys = random_numbers.keys_of_examples(0, np.arange(1), 0)
-    state = attack.start(target, tf.constant(images), keys, tf.zeros((1,), tf.int32))
+    state = attack.start(target, images, keys, zeros)
     for step in range(3):
-        state, _ = attack.step(target, tf.constant(images), state, tf.constant([step]))
-    assert np.isfinite(state.margin).all()
+        state, _ = attack.step(target, images, state, zeros + step)
+    assert np.isfinite(ops.convert_to_numpy(state.margin)).all()
 
 
 @pytest.mark.parametrize(

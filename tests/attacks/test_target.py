@@ -9,9 +9,9 @@ from keras_free_adv import (
     FABAttack,
     PGDAttack,
     SquareAttack,
+    backends,
     evaluate_robustness,
 )
-from keras_free_adv.attacks.target import input_gradient
 from tests.attacks.test_apgd_attack import target_of
 from tests.attacks.test_pgd_attack import linear_model
 from tests.conftest import small_images, small_network
@@ -22,14 +22,14 @@ LOGITS = np.float32([[NAN, 1], [2, 1], [1, NAN], [0, 1], [NAN, NAN]])
 
 def test_nan_is_no_class():
     """Argmax would say class 0 of the first and the last."""
-    target = target_of(None, np.zeros(5, int), 2)
+    target = target_of(PGDAttack(0.1), None, np.zeros(5, int), 2)
     expected = [True, False, True, True, True]
     np.testing.assert_array_equal(target.errs(LOGITS), expected)
 
 
 def test_nan_is_not_the_class_that_a_targeted_attack_is_to_reach():
-    target = target_of(None, np.zeros(5, int), 2)
     attack = PGDAttack(0.1, targeted=True)
+    target = target_of(attack, None, np.zeros(5, int), 2)
     reached, _ = attack.judge(target, LOGITS, tf.constant(LOGITS))
     np.testing.assert_array_equal(reached, [False, True, False, False, False])
 
@@ -102,4 +102,6 @@ def test_a_mistake_in_somebodys_gradient_is_not_taken_for_none():
         return tf.identity(x), gradient
 
     with pytest.raises(KeyError, match="a mistake"):
-        input_gradient(lambda images: (mistaken(images),), tf.constant([1.0]))
+        backends.value_and_gradient(
+            lambda images: (mistaken(images),), tf.constant([1.0])
+        )

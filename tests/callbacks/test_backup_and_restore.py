@@ -77,7 +77,7 @@ PROGRAM = textwrap.dedent(
     if method == "free":
         arrays["delta"] = model.delta
     np.savez(out, best=[checkpoint.best, stopping.best], wait=stopping.wait,
-             epoch=history.epoch, place=model._position.current(), **arrays)
+             epoch=history.epoch, place=model.stream_position.current(), **arrays)
     """
 )
 
@@ -261,7 +261,7 @@ def test_what_other_callbacks_know_is_kept_if_it_can_be(tmp_path):
         keras.utils.set_random_seed(0)
         model = small_network()
         model.compile("sgd", from_logits())
-        robust = RobustnessEvaluation(*evaluation, every=2)
+        robust = RobustnessEvaluation(*evaluation, evaluation_freq=2)
         callbacks = [Foreign(), robust, BackupAndRestore(folder), *more]
         return model.fit(
             images, labels, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks
@@ -507,7 +507,7 @@ def test_a_backup_of_other_minibatches_warns(tmp_path):
     interrupted(model, tmp_path, 1, x=images, y=labels, batch_size=8, epochs=5)
     other = FreeAdversarialModel(small_network(), 0.1, replays=2)
     other.compile("sgd", from_logits())
-    with pytest.warns(UserWarning, match="of 2 updates an epoch.*makes 4.*place"):
+    with pytest.warns(UserWarning, match="of 2 updates an epoch.*makes 4.*position"):
         other.fit(
             images,
             labels,
@@ -595,7 +595,7 @@ def free_model(layers=(), metrics=("accuracy",), optimizer="sgd"):
 def test_the_last_good_backup_is_kept_when_the_weights_end_as_nan(tmp_path, freq):
     class Poison(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
-            if self.params["epochs"] and self.model._position.update == 9:
+            if self.params["epochs"] and self.model.stream_position.update == 9:
                 self.model.model.layers[-1].bias.assign([np.nan] * 3)
 
     images, labels = small_images(64)
@@ -658,7 +658,7 @@ def test_a_training_that_a_callback_had_stopped_does_not_go_on(tmp_path):
 def test_one_that_was_stopped_within_an_epoch_stops_there_again(tmp_path):
     class StopsAt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if self.model._position.update == 6:
+            if self.model.stream_position.update == 6:
                 self.model.stop_training = True
 
     images, labels = small_images(64)
@@ -677,7 +677,7 @@ def test_one_that_was_stopped_within_an_epoch_stops_there_again(tmp_path):
         fit(StopsAt(), backup, Ends(epoch=0))
     # Without the callback: it is the backup that knows.
     again = fit(BackupAndRestore(tmp_path / "b", save_freq=2))
-    assert again._position.update == straight._position.update == 6
+    assert again.stream_position.update == straight.stream_position.update == 6
     for one, other in zip(again.get_weights(), straight.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -757,7 +757,7 @@ def test_logs_and_callbacks_may_hold_arrays(tmp_path):
         return model.fit(images, labels, epochs=3, callbacks=callbacks, verbose=0)
 
     with (
-        pytest.warns(UserWarning, match=r"logs \['object'\] are no numbers"),
+        pytest.warns(UserWarning, match=r"logs \['object'\] are not numbers"),
         pytest.raises(KeyboardInterrupt),
     ):
         fit(Rows(), Ends(epoch=2))

@@ -140,7 +140,7 @@ def test_a_collapse_is_told_and_ends_with_the_weights_of_the_best_epoch(kind):
     accuracy = f"{history['accuracy'][3]:.2%}"
     assert re.search("10.00% after epoch 4, from 90.00% after epoch 2", message)
     assert f"while training accuracy is {accuracy}" in message
-    assert "puts the weights of epoch 2 back" in message
+    assert "restores the weights of epoch 2" in message
 
 
 @pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
@@ -203,7 +203,7 @@ def test_patience_counts_checks_in_a_row():
 
 
 def test_without_restoring_it_only_warns_and_stops():
-    guard = toy_guard(restore_best=False)
+    guard = toy_guard(restore_best_weights=False)
     with pytest.warns(UserWarning, match="leaves the weights as they are"):
         model, script, history = train(COLLAPSING, guard)
     assert len(history[KEY]) == 4
@@ -375,13 +375,13 @@ def test_it_is_serializable_with_its_arguments():
         attack=PGDAttack(0.05, steps=3, seed=1),
         drop=0.3,
         patience=2,
-        restore_best=False,
+        restore_best_weights=False,
     )
     for original in (guard, CollapseGuard((images, labels))):
         copy = keras.saving.deserialize_keras_object(
             keras.saving.serialize_keras_object(original)
         )
-        for name in ("drop", "patience", "restore_best"):
+        for name in ("drop", "patience", "restore_best_weights"):
             assert getattr(copy, name) == getattr(original, name)
         np.testing.assert_allclose(copy.data[0], images)
         if original.attack is None:

@@ -44,7 +44,7 @@ def test_every_so_many_epochs_and_a_prefix():
             calls.append(dict(self.last_accuracy))
 
     robust = Counted(
-        (images, labels), PGDAttack(0.05, steps=1), every=2, prefix="robust_"
+        (images, labels), PGDAttack(0.05, steps=1), evaluation_freq=2, prefix="robust_"
     )
     history = model.fit(images, labels, epochs=5, callbacks=[robust], verbose=0)
     assert len(history.history["robust_pgd1_accuracy"]) == 4
@@ -65,7 +65,9 @@ def fit_with(robust, *more, epochs):
 
 
 def every_second_epoch():
-    return RobustnessEvaluation(small_images(16), PGDAttack(0.05, steps=1), every=2)
+    return RobustnessEvaluation(
+        small_images(16), PGDAttack(0.05, steps=1), evaluation_freq=2
+    )
 
 
 def test_a_second_fit_does_not_log_what_the_first_one_found():
@@ -138,11 +140,14 @@ def test_a_callback_that_comes_too_early_is_named_at_the_start(adversarial):
 def test_it_is_serializable_with_its_arguments():
     images, labels = small_images(4)
     robust = RobustnessEvaluation(
-        (images, labels), PGDAttack(0.05, steps=3, seed=1), every=2, prefix="x_"
+        (images, labels),
+        PGDAttack(0.05, steps=3, seed=1),
+        evaluation_freq=2,
+        prefix="x_",
     )
     copy = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(robust)
     )
-    assert (copy.every, copy.prefix, copy.names) == (2, "x_", robust.names)
+    assert (copy.evaluation_freq, copy.prefix, copy.names) == (2, "x_", robust.names)
     assert copy.attacks[0].get_config() == robust.attacks[0].get_config()
     np.testing.assert_allclose(copy.data[0], images)

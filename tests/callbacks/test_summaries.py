@@ -61,7 +61,7 @@ def picture(summary):
 
 
 def test_accuracies_pictures_and_delta_of_each_evaluation(tmp_path):
-    logs, deltas = fitted(tmp_path / "logs", every=2)
+    logs, deltas = fitted(tmp_path / "logs", evaluation_freq=2)
     found = written(tmp_path / "logs")
     steps = {1, 3}
     assert {step for _, step in found} - {0} == steps

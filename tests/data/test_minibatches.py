@@ -5,17 +5,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_free_adv.data import minibatches
+from keras_free_adv.data.arrays import from_arrays, split_arrays
 from keras_free_adv.data.bad_minibatches import BadMinibatches
+from keras_free_adv.data.class_weights import weighted_by_class
 from keras_free_adv.data.live_dataset import LiveDataset
+from keras_free_adv.data.py_dataset import from_py_dataset
 from keras_free_adv.data.replayed_stream import replayed_stream
+from keras_free_adv.data.tf_dataset import from_dataset
 
 X = np.arange(10, dtype="float32").reshape(10, 1)
 Y = np.arange(10)
 
 
 def arrays(shuffle=True, batch_size=4):
-    return minibatches.from_arrays(
+    return from_arrays(
         (X, Y), batch_size=batch_size, steps_per_epoch=None, shuffle=shuffle
     )
 
@@ -63,7 +66,7 @@ def test_images_and_labels_stay_together():
 
 def test_the_default_batch_is_keras_own():
     def rows(**kwargs):
-        return minibatches.from_arrays(
+        return from_arrays(
             (np.zeros((70, 1)), np.zeros(70)),
             shuffle=False,
             **{"batch_size": None, "steps_per_epoch": None, **kwargs},
@@ -93,18 +96,18 @@ class Recorded(keras.utils.PyDataset):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_py_dataset_is_read_in_a_seeded_order_of_its_items(workers):
-    source = minibatches.from_py_dataset(Recorded(workers=workers), shuffle=True)
+    source = from_py_dataset(Recorded(workers=workers), shuffle=True)
     seen = labels(source, 0, 6)
     items = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert sorted(seen[:3]) == sorted(seen[3:]) == items
     assert labels(source, 2, 4) == seen[2:]
-    ordered = minibatches.from_py_dataset(Recorded(workers=workers), shuffle=False)
+    ordered = from_py_dataset(Recorded(workers=workers), shuffle=False)
     assert labels(ordered, 1, 3) == [items[1], items[2], items[0]]
 
 
 def test_a_py_datasets_hooks_are_called_around_each_pass():
     data = Recorded()
-    labels(minibatches.from_py_dataset(data, shuffle=False), 0, 7)
+    labels(from_py_dataset(data, shuffle=False), 0, 7)
     assert data.calls[:5] == ["begin", "end", "begin", "end", "begin"]
 
 
@@ -118,13 +121,13 @@ class FromProcesses(keras.utils.PyDataset):
 
 def test_a_py_dataset_read_by_processes():
     data = FromProcesses(workers=2, use_multiprocessing=True)
-    source = minibatches.from_py_dataset(data, shuffle=False)
+    source = from_py_dataset(data, shuffle=False)
     assert labels(source, 0, 3) == [[0, 0], [1, 1], [0, 0]]
 
 
 def test_a_dataset_shuffles_anew_each_pass():
     data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(10, seed=1).batch(4)
-    seen = labels(minibatches.from_dataset(data, LiveDataset(lambda: 0)), 0, 6)
+    seen = labels(from_dataset(data, LiveDataset(lambda: 0)), 0, 6)
     passes = [np.concatenate(part).tolist() for part in (seen[:3], seen[3:])]
     assert sorted(passes[0]) == sorted(passes[1]) == list(range(10))
     assert passes[0] != passes[1]
@@ -134,7 +137,7 @@ def test_a_shuffled_dataset_goes_on_where_it_stopped():
     """Ten streams of two minibatches see what one stream of twenty would: all."""
     data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(10, seed=1).batch(4)
     live = LiveDataset(lambda: trained)
-    source = minibatches.from_dataset(data, live)
+    source = from_dataset(data, live)
     seen = []
     for trained in range(0, 20, 2):
         seen += labels(source, trained, 2)
@@ -145,14 +148,14 @@ def test_a_shuffled_dataset_goes_on_where_it_stopped():
 def test_a_dataset_may_begin_with_its_short_minibatch():
     short = tf.data.Dataset.from_tensor_slices((X[:2], Y[:2])).batch(2)
     data = short.concatenate(tf.data.Dataset.from_tensor_slices((X, Y)).batch(4))
-    source = minibatches.from_dataset(data, LiveDataset(lambda: 0))
+    source = from_dataset(data, LiveDataset(lambda: 0))
     assert source.rows == 4
 
 
 def test_a_dataset_of_unknown_size_is_repeated():
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)
     data = data.filter(lambda x, y: tf.shape(y)[0] > 0)
-    source = minibatches.from_dataset(data, LiveDataset(lambda: 0))
+    source = from_dataset(data, LiveDataset(lambda: 0))
     assert source.count is None
     assert labels(source, 2, 3) == [[8, 9], [0, 1, 2, 3], [4, 5, 6, 7]]
 
@@ -169,16 +172,14 @@ def test_replays_start_within_a_minibatch_where_the_place_says():
 
 def test_class_weights_by_hand():
     y = np.array([0, 1, 2, 1])
-    source = minibatches.from_arrays(
-        (X[:4], y), batch_size=4, steps_per_epoch=None, shuffle=False
-    )
-    weighted = minibatches.weighted_by_class(source, {1: 5.0})
+    source = from_arrays((X[:4], y), batch_size=4, steps_per_epoch=None, shuffle=False)
+    weighted = weighted_by_class(source, {1: 5.0})
     *_, weights = next(iter(weighted.stream(np.int64(0), np.int64(0))))
     assert weights.numpy().tolist() == [1, 5, 1, 5]
 
 
 def test_splitting_takes_the_last_examples():
-    (x, y, w), (val_x, val_y, val_w) = minibatches.split_arrays((X, Y, None), 0.25)
+    (x, y, w), (val_x, val_y, val_w) = split_arrays((X, Y, None), 0.25)
     assert y.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert val_y.tolist() == [7, 8, 9]
     assert w is None

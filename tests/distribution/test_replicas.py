@@ -15,7 +15,7 @@ PROGRAM = textwrap.dedent(
     from keras_free_adv import (
         APGDAttack, AutoAttack, PGDAttack, RobustnessEvaluation, SquareAttack,
         evaluate_robustness)
-    from keras_free_adv.evaluation import replicas
+    from keras_free_adv.distribution import replicas
     from tests.conftest import from_logits, small_images, small_network
 
     warnings.simplefilter("ignore")
@@ -43,7 +43,7 @@ PROGRAM = textwrap.dedent(
     shares = []
     run = replicas.Replicas._spread
     def spied(self, pieces):
-        padded_batch.append(tuple(len(piece) for piece in pieces))
+        shares.append(tuple(len(piece) for piece in pieces))
         return run(self, pieces)
     replicas.Replicas._spread = spied
     reports = [

@@ -21,8 +21,8 @@ PROGRAM = textwrap.dedent(
     from keras_free_adv import (
         FreeAdversarialModel, PGDAdversarialModel, PGDAttack, RobustnessEvaluation,
         datasets, evaluate_robustness)
-from keras_free_adv.distribution import workers
     from keras_free_adv import keras_internals
+    from keras_free_adv.distribution import workers
     from keras_free_adv.training.wrapped_model import WrappedModel
     from tests.conftest import from_logits, small_images, small_network
 
@@ -50,7 +50,7 @@ from keras_free_adv.distribution import workers
         return model
 
     attack = PGDAttack(0.1, steps=3, restarts=2, seed=0, name="pgd")
-    robust = RobustnessEvaluation((images, labels), attack, every=4)
+    robust = RobustnessEvaluation((images, labels), attack, evaluation_freq=4)
     free = train("free", lambda n: FreeAdversarialModel(n, 0.1, replays=4),
                  callbacks=[robust])
     train("pgd", lambda n: PGDAdversarialModel(n, 0.1, steps=2, random_start=False))
@@ -173,7 +173,8 @@ ALONE = """
 import numpy as np, tensorflow as tf
 strategy = tf.distribute.MultiWorkerMirroredStrategy()
 import keras
-from keras_free_adv import FreeAdversarialModel, workers
+from keras_free_adv import FreeAdversarialModel
+from keras_free_adv.distribution import workers
 from tests.conftest import from_logits, small_images, small_network
 
 assert not workers.many_workers(strategy)

@@ -12,7 +12,7 @@ from keras_free_adv import (
     paper_attacks,
     random_numbers,
 )
-from keras_free_adv.evaluation import replicas
+from keras_free_adv.distribution import replicas
 from tests.conftest import small_images, small_network
 from tests.training.test_cost import Batches
 
@@ -81,7 +81,7 @@ def evaluations_needed(network, images, labels, restarts):
     needed = 0
     for number in range(restarts):
         keys = random_numbers.keys_of_examples(5, np.arange(len(images)), number)
-        noise = geometry.get_norm("linf").random_start(keys, tf.constant(images), 0.08)
+        noise = geometry.get_norm("linf").noise(keys, tf.constant(images), 0.08)
         point = np.clip(images + noise, 0, 1)
         for _ in range(5):
             needed += standing.sum()
@@ -194,7 +194,7 @@ def test_few_examples_are_said_out_loud(trained):
 
 
 @pytest.mark.filterwarnings("ignore:.*input gradient is exactly zero")
-def test_an_attack_that_fails_at_an_epsilon_over_the_whole_range_is_doubted():
+def test_an_attack_that_fails_at_an_epsilon_over_the_whole_range_gives_a_warning():
     inputs = keras.Input((6, 6, 1))
     flat = keras.layers.Flatten()(inputs)
     # Rounds, with a gradient that is zero in float32 almost everywhere.

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_free_adv.data.labelled_batches import LabelledBatches
 from keras_free_adv.evaluation import examples as module
 from keras_free_adv.evaluation.examples import Examples
-from keras_free_adv.evaluation.labelled_batches import LabelledBatches
 from tests.conftest import small_images
 
 IMAGES, LABELS = small_images(50)

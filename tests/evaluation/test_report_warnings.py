@@ -1,4 +1,4 @@
-"""Each doubt has a model or a report that provokes it, and honest ones that do not."""
+"""Each warning has a model or report that gives it, and honest ones that do not."""
 
 import dataclasses
 import re
@@ -142,27 +142,27 @@ def square(**settings):
     return SquareAttack(**{"epsilon": 0.06, "queries": 100, "seed": 3, **settings})
 
 
-def doubts(model, data, attacks):
+def evaluation_warnings(model, data, attacks):
     with pytest.warns(UserWarning, match="."):
         report = evaluate_robustness(model, data, attacks, verbose=0)
     return report.warnings
 
 
 def assert_says(found, *expected):
-    """One doubt for each of `expected`, in their order, and no other."""
+    """One warning for each of `expected`, in their order, and no other."""
     assert len(found) == len(expected), found
-    for doubt, pattern in zip(found, expected, strict=True):
-        assert re.search(pattern, doubt), doubt
+    for warning, pattern in zip(found, expected, strict=True):
+        assert re.search(pattern, warning), warning
 
 
-# Models that provoke a doubt.
+# Models that give a warning.
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("step", [quantized, cast], ids=["round", "cast"])
 def test_a_preprocessing_step_without_a_gradient(undefended, step):
     model, data = defended(undefended, before=Call(step))
-    found = doubts(model, data, [pgd(random_start=False), square()])
+    found = evaluation_warnings(model, data, [pgd(random_start=False), square()])
     # Without a gradient PGD stays where it is, and any success of Square's is more.
     assert_says(
         found,
@@ -177,12 +177,12 @@ def test_a_forward_pass_that_draws_random_numbers(undefended, draw):
     model, data = defended(undefended, before=RandomInInference(draw))
     attacks = [pgd(), square(), apgd(gradient_samples=2)]
     assert_says(
-        doubts(model, data, attacks),
+        evaluation_warnings(model, data, attacks),
         r"^pgd10, square: the outputs for .* of 128 .*version='rand'",
     )
 
 
-def test_a_random_model_under_an_attack_made_for_it_is_not_doubted(undefended):
+def test_a_random_model_under_an_attack_made_for_it_gives_no_warning(undefended):
     model, data = defended(undefended, before=RandomInInference(noise))
     report = evaluate_robustness(model, data, apgd(gradient_samples=2), verbose=0)
     assert report.warnings == []
@@ -191,11 +191,13 @@ def test_a_random_model_under_an_attack_made_for_it_is_not_doubted(undefended):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_logits_so_large_that_the_cross_entropy_saturates(undefended):
     model, data = defended(undefended, after=layers.Rescaling(1e4))
-    found = doubts(model, data, [pgd(), pgd(loss="cw_margin"), apgd(loss="dlr")])
+    found = evaluation_warnings(
+        model, data, [pgd(), pgd(loss="cw_margin"), apgd(loss="dlr")]
+    )
     assert_says(found, "^pgd10: on .* logits this large .*loss='cw_margin'")
 
 
-def test_the_remedy_for_large_logits_is_not_doubted(undefended):
+def test_the_remedy_for_large_logits_gives_no_warning(undefended):
     model, data = defended(undefended, after=layers.Rescaling(1e4))
     attacks = [pgd(loss="cw_margin"), apgd(loss="dlr"), square()]
     assert evaluate_robustness(model, data, attacks, verbose=0).warnings == []
@@ -208,7 +210,7 @@ def test_probabilities_that_saturate_behind_an_operation_that_hides_the_softmax(
     hidden = Call(lambda logits: 1.0 * keras.ops.softmax(30.0 * logits))
     model, data = defended(undefended, after=hidden)
     assert_says(
-        doubts(model, data, [pgd(loss="cw_margin"), apgd()])[:1],
+        evaluation_warnings(model, data, [pgd(loss="cw_margin"), apgd()])[:1],
         "^cw10, apgd_ce: on .* probability of the true class saturates.*from_logits",
     )
 
@@ -217,11 +219,11 @@ def test_probabilities_that_saturate_behind_an_operation_that_hides_the_softmax(
 def test_probabilities_read_as_logits_and_logits_read_as_probabilities(undefended):
     softmax, data = defended(undefended, after=layers.Softmax())
     assert_says(
-        doubts(softmax, data, [pgd(from_logits=True)])[:1],
+        evaluation_warnings(softmax, data, [pgd(from_logits=True)])[:1],
         "^pgd10: the outputs are read as logits.*Pass from_logits='auto'",
     )
     assert_says(
-        doubts(undefended[0], data, [pgd(from_logits=False)])[:1],
+        evaluation_warnings(undefended[0], data, [pgd(from_logits=False)])[:1],
         "^pgd10: the outputs are read as probabilities.*Pass from_logits=True",
     )
 
@@ -230,7 +232,7 @@ both_orders = pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
 
 
 def of_misreading(found):
-    return [doubt for doubt in found if "the outputs are read as" in doubt]
+    return [warning for warning in found if "the outputs are read as" in warning]
 
 
 @both_orders
@@ -239,12 +241,12 @@ def test_outputs_that_one_of_the_attacks_misreads(undefended, order):
     softmax, data = defended(undefended, after=layers.Softmax())
     attacks = [pgd(), pgd(name="misled", from_logits=True), square()]
     assert_says(
-        of_misreading(doubts(softmax, data, attacks[::order])),
+        of_misreading(evaluation_warnings(softmax, data, attacks[::order])),
         "^misled: the outputs are read as logits, but they are .* of a final softmax",
     )
     attacks = [pgd(), pgd(name="misled", from_logits=False)]
     assert_says(
-        of_misreading(doubts(undefended[0], data, attacks[::order])),
+        of_misreading(evaluation_warnings(undefended[0], data, attacks[::order])),
         "^misled: the outputs are read as probabilities, but they lie between -",
     )
 
@@ -264,7 +266,7 @@ def test_one_sigmoid_unit_that_one_of_the_attacks_misreads(order):
     labels = (unit(images).numpy()[:, 0] > 0.5).astype(int)
     attacks = [pgd(), pgd(name="misled", from_logits=True)]
     assert_says(
-        of_misreading(doubts(unit, (images, labels), attacks[::order])),
+        of_misreading(evaluation_warnings(unit, (images, labels), attacks[::order])),
         "^misled: the outputs are read as logits, .* final sigmoid.*from_logits='auto'",
     )
 
@@ -273,7 +275,7 @@ def test_one_sigmoid_unit_that_one_of_the_attacks_misreads(order):
 def test_predictions_that_depend_on_the_rest_of_the_batch(undefended):
     model, data = defended(undefended, before=Call(without_batch_mean))
     assert_says(
-        doubts(model, data, [pgd(), square()]),
+        evaluation_warnings(model, data, [pgd(), square()]),
         r"^The outputs for (\d\d) of 64 .* change with the rest of their minibatch",
     )
 
@@ -285,11 +287,11 @@ def test_a_gradient_that_misleads(undefended):
     margin = apgd(loss="dlr")
     whole = AutoAttack(0.06, attacks=[margin, square()], seed=0)
     assert_says(
-        doubts(model, data, [margin, square()]),
+        evaluation_warnings(model, data, [margin, square()]),
         "^square, which sees no gradient, breaks .* more than apgd_dlr.*misleads",
     )
     assert_says(
-        doubts(model, data, whole),
+        evaluation_warnings(model, data, whole),
         "^autoattack: square, which sees no gradient, breaks .* after the attacks",
     )
 
@@ -357,7 +359,7 @@ def honest(name):
         "mixed_float16",
     ],
 )
-def test_an_honest_model_is_not_doubted(name):
+def test_an_honest_model_gives_no_warning(name):
     model, data = honest(name)
     keras.config.set_dtype_policy("float32")
     attacks = [pgd(steps=1), pgd(), pgd(restarts=3), apgd(), square()]
@@ -366,7 +368,7 @@ def test_an_honest_model_is_not_doubted(name):
     assert report.accuracy["pgd10"] < report.accuracy["natural"]
 
 
-def test_honest_sweeps_are_not_doubted(undefended):
+def test_honest_sweeps_give_no_warning(undefended):
     """Larger and larger epsilon up to the whole range, and both norms."""
     attacks = [pgd(epsilon=eps, name=f"{eps}") for eps in (0.01, 0.1, 0.5, 1.0)]
     attacks += [
@@ -396,7 +398,7 @@ HONEST = Probe(
 
 
 def said(attacks, broken, examples=1000, probe=HONEST, stages=None, **changes):
-    """The doubts about attacks that break the examples of these numbers."""
+    """The warnings about attacks that break the examples of these numbers."""
     wrong = []
     if len(broken) > len(attacks):  # those that are misclassified come first
         wrong, *broken = broken
@@ -456,7 +458,7 @@ def test_outputs_that_are_misread_are_all_there_is_to_say():
     assert_says(found, "^pgd10: the outputs are read as logits, but they lie between 0")
 
 
-def test_attacks_are_doubted_for_what_they_see_of_the_model():
+def test_warnings_about_an_attack_depend_on_the_logits_it_uses():
     """Two that read its outputs as logits, two as probabilities."""
     attacks = [pgd(), pgd(loss="cw_margin"), pgd(steps=11), pgd(steps=12)]
     as_shares = dataclasses.replace(HONEST, source="probabilities", lowest_output=0.0)
@@ -486,7 +488,7 @@ def test_attacks_are_doubted_for_what_they_see_of_the_model():
     assert_says(reordered, *(re.sub(r"(\w+), (\w+):", r"\2, \1:", e) for e in expected))
 
 
-def test_doubts_about_the_gradient_name_the_attacks_that_use_it():
+def test_warnings_about_the_gradient_name_the_attacks_that_use_it():
     whole = AutoAttack(0.06, seed=0)
     stages = {"autoattack": {part.name: 0.4 for part in whole.parts()}}
     attacks = [pgd(), pgd(loss="cw_margin"), square(), whole]
@@ -500,7 +502,7 @@ def test_doubts_about_the_gradient_name_the_attacks_that_use_it():
 
 
 @pytest.mark.parametrize(
-    ("examples", "only_weak", "only_strong", "doubted"),
+    ("examples", "only_weak", "only_strong", "warned"),
     [
         # At least 3 examples, net.
         (100, 2, 0, False),
@@ -515,16 +517,16 @@ def test_doubts_about_the_gradient_name_the_attacks_that_use_it():
         (1000, 100, 70, True),
     ],
 )
-def test_how_clear_a_difference_must_be(examples, only_weak, only_strong, doubted):
+def test_how_clear_a_difference_must_be(examples, only_weak, only_strong, warned):
     half = examples // 2
     weak = range(half + only_weak)
     strong = [*range(half), *range(examples - only_strong, examples)]
     attacks = [square(), apgd(), apgd(loss="dlr")]
     found = said(attacks, [weak, strong, strong], examples)
-    found = [doubt for doubt in found if "Only" not in doubt]
+    found = [warning for warning in found if "Only" not in warning]
     net = only_weak - only_strong
     expected = [f"^square.* breaks {net} examples more than apgd_ce and apgd_dlr, "]
-    assert_says(found, *(expected if doubted else []))
+    assert_says(found, *(expected if warned else []))
 
 
 def test_against_one_loss_alone_10_percent_are_a_diagnosis():
@@ -554,9 +556,9 @@ def test_the_plain_fact_in_its_words():
     # Of 360, PGD leaves 120 (33.3%), Square 89 (24.7%), both 82.
     broken = [range(240), [*range(233), *range(240, 278)]]
     (fact,) = (
-        doubt
-        for doubt in said([pgd20, black_box], broken, examples=360)
-        if not doubt.startswith("Only")
+        warning
+        for warning in said([pgd20, black_box], broken, examples=360)
+        if not warning.startswith("Only")
     )
     assert fact == (
         "square broke 38 images that pgd20 left (7 the other way): accuracy under "
@@ -663,7 +665,7 @@ def test_each_default_attack_whose_effort_finds_less(less, more, setting):
 
 
 def named(expected, attacks):
-    """A pattern for a doubt about these attacks, by their names in their order."""
+    """A pattern for a warning about these attacks, by their names in their order."""
     return f"^{', '.join(attacks)}: {expected}"
 
 
@@ -708,7 +710,7 @@ def named(expected, attacks):
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_doubts_about_the_model_name_the_default_attacks_concerned(
+def test_warnings_about_the_model_name_the_default_attacks_concerned(
     changes, about, expected
 ):
     names = [*ONE_STEP, *WHITE, *FAB, *WHOLE, *BLACK]
@@ -718,7 +720,7 @@ def test_doubts_about_the_model_name_the_default_attacks_concerned(
 
 
 @pytest.mark.parametrize("name", [*ONE_STEP, *WHITE, *FAB, *WHOLE, *BLACK])
-def test_doubts_about_each_default_attack(name):
+def test_warnings_about_each_default_attack(name):
     def found(epsilon=0.06, broken=500, examples=1000, **changes):
         attacks = defaults(name, epsilon=epsilon)
         return said(attacks, [range(broken)], examples, **changes)
@@ -783,28 +785,30 @@ def test_a_constant_model_and_its_class():
     images, labels = blobs()
     share = np.mean(labels == 2)
     attacks = [pgd(), apgd(loss="dlr"), square(queries=10)]
-    (doubt,) = doubts(constant([0.0, 0.1, 0.5, 0.2]), (images, labels), attacks)
-    assert doubt.startswith("The model predicts class 2 for everything")
-    assert f"natural accuracy, {share:.2%}," in doubt
+    (warning,) = evaluation_warnings(
+        constant([0.0, 0.1, 0.5, 0.2]), (images, labels), attacks
+    )
+    assert warning.startswith("The model predicts class 2 for everything")
+    assert f"natural accuracy, {share:.2%}," in warning
     for word in ("learning rate", "warm", "replays"):
-        assert word in doubt
+        assert word in warning
     for word in ("mislead", "BPDA", "SquareAttack"):
-        assert word not in doubt
+        assert word not in warning
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize(("examples", "doubted"), [(9, False), (100, True)])
-def test_the_first_examples_of_an_ordered_folder(undefended, examples, doubted):
+@pytest.mark.parametrize(("examples", "warned"), [(9, False), (100, True)])
+def test_the_first_examples_of_an_ordered_folder(undefended, examples, warned):
     model, (images, labels) = undefended
     order = np.argsort(labels, kind="stable")
     ordered = tf.data.Dataset.from_tensor_slices((images[order], labels[order]))
     assert (labels == 0).sum() >= 70
     of_one = ordered.batch(min(examples, 70)).take(1)
     report = evaluate_robustness(model, of_one, pgd(), verbose=0)
-    found = [doubt for doubt in report.warnings if "of one class" in doubt]
-    assert len(found) == doubted
+    found = [warning for warning in report.warnings if "of one class" in warning]
+    assert len(found) == warned
     # The model names one class for these, and rightly.
-    assert not [doubt for doubt in report.warnings if "for everything" in doubt]
+    assert not [warning for warning in report.warnings if "for everything" in warning]
 
 
 @pytest.mark.parametrize(
@@ -834,7 +838,7 @@ def test_of_a_random_model_attacks_are_not_compared():
 
 
 @pytest.mark.parametrize(
-    ("parts", "left", "doubted"),
+    ("parts", "left", "warned"),
     [
         (["ce", "dlr", "square"], [0.6, 0.5, 0.489], True),
         (["ce", "dlr", "square"], [0.6, 0.5, 0.49], False),  # 1%
@@ -845,13 +849,13 @@ def test_of_a_random_model_attacks_are_not_compared():
         (["dlr", "ce"], [0.5, 0.4], False),  # a white box
     ],
 )
-def test_inside_an_ensemble(parts, left, doubted):
+def test_inside_an_ensemble(parts, left, warned):
     kinds = {"dlr": apgd(loss="dlr"), "ce": apgd(), "square": square()}
     attack = AutoAttack(0.06, attacks=[kinds[part] for part in parts], seed=0)
     names = [kinds[part].name for part in parts]
     stages = {"autoattack": dict(zip(names, left, strict=True))}
     found = said([attack], [range(round(1000 * (1 - left[-1])))], stages=stages)
-    assert_says(found, *(["^autoattack: square, which sees no"] if doubted else []))
+    assert_says(found, *(["^autoattack: square, which sees no"] if warned else []))
 
 
 @pytest.mark.parametrize(
@@ -946,12 +950,10 @@ def test_settings_of_the_parts_of_an_ensemble():
     )
 
 
-@pytest.mark.parametrize(("highest", "doubted"), [(0.519, True), (0.521, False)])
-def test_pixels_that_use_a_fiftieth_of_the_range(highest, doubted):
+@pytest.mark.parametrize(("highest", "warned"), [(0.519, True), (0.521, False)])
+def test_pixels_that_use_a_fiftieth_of_the_range(highest, warned):
     found = said([pgd()], [range(500)], lowest_pixel=0.5, highest_pixel=highest)
-    assert_says(
-        found, *(["^Pixels lie between 0.5 and 0.519, 1.9%"] if doubted else [])
-    )
+    assert_says(found, *(["^Pixels lie between 0.5 and 0.519, 1.9%"] if warned else []))
 
 
 @pytest.mark.parametrize(

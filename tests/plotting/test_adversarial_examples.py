@@ -3,6 +3,8 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra `plot`")
 
+from keras.ops import convert_to_numpy
+
 from keras_free_adv import FABAttack, PGDAttack, SquareAttack
 from keras_free_adv.plotting import plot_adversarial_examples
 from tests.conftest import small_images, small_network
@@ -28,8 +30,8 @@ def test_every_model_gets_its_perturbation_and_its_prediction(tmp_path, channels
     )
     axes = np.array(figure.axes).reshape(5, 3)
     # What is drawn is the image and what the model really predicts of it.
-    adversarial = np.asarray(attack(images, labels, model=network))
-    predicted = network(adversarial).numpy().argmax(1)
+    adversarial = convert_to_numpy(attack(images, labels, model=network))
+    predicted = convert_to_numpy(network(adversarial)).argmax(1)
     for column in range(3):
         drawn = axes[2, column].images[0].get_array()
         np.testing.assert_allclose(
@@ -48,7 +50,7 @@ def test_what_the_model_made_of_the_clean_image_is_said():
     network = small_network(softmax=True)
     attack = PGDAttack(0.1, steps=1, seed=0)
     figure = plot_adversarial_examples(network, images, labels, attack)
-    clean = network(images).numpy()
+    clean = convert_to_numpy(network(images))
     for axis, shares in zip(figure.axes[3:6], clean, strict=True):
         assert axis.get_title() == f"was {shares.argmax()}, {shares.max():.0%}"
     assert "ε = 0.1" in figure.axes[3].get_ylabel()
@@ -58,13 +60,13 @@ def test_what_the_model_made_of_the_clean_image_is_said():
 def test_a_targeted_attack_reaches_the_label_or_not(tmp_path, epsilon):
     images, _ = small_images(3)
     network = small_network()
-    aims = (network(images).numpy().argmax(1) + 1) % 3
+    aims = (convert_to_numpy(network(images)).argmax(1) + 1) % 3
     attack = PGDAttack(epsilon, steps=20, targeted=True, seed=0)
     figure = plot_adversarial_examples(
         network, images, aims, attack, class_names=["plane", "automobile", "frog"]
     )
-    predicted = network(np.asarray(attack(images, aims, model=network)))
-    reached = predicted.numpy().argmax(1) == aims
+    predicted = network(attack(images, aims, model=network))
+    reached = convert_to_numpy(predicted).argmax(1) == aims
     assert reached.all() == (epsilon == 1.0)
     for column, aim in enumerate(aims):
         name = ["plane", "automobile", "frog"][aim]
@@ -91,7 +93,7 @@ def test_a_targeted_attack_reaches_the_label_or_not(tmp_path, epsilon):
 def test_where_nothing_was_added_the_reason_is_said(tmp_path, scale, attack, said):
     images, labels = linear_data(3)
     network = linear_network(scale * linear_weights())
-    labels = network(images).numpy().argmax(-1)
+    labels = convert_to_numpy(network(images)).argmax(-1)
     figure = plot_adversarial_examples(network, images, labels, attack)
     for axis in figure.axes[3:6]:
         assert [text.get_text() for text in axis.texts] == ([said] if said else [])

@@ -79,8 +79,8 @@ def test_more_steps_that_find_less_are_marked(monkeypatch):
     [
         ({"models": {}}, "`models` is an empty dict"),
         ({"epsilon": 0}, "`epsilon`"),
-        ({"steps": []}, "`steps` must be a list of whole numbers"),
-        ({"steps": 5}, "`steps` must be a list of whole numbers"),
+        ({"steps": []}, "`steps` must be a list of at least one whole"),
+        ({"steps": 5}, "`steps` must be a list of at least one whole"),
         ({"restarts": [0]}, "`restarts`"),
         ({"restarts": [1.5]}, "`restarts`"),
         ({"norm": "l1"}, "`norm`"),

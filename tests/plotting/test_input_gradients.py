@@ -57,7 +57,8 @@ def test_a_network_without_closed_form_agrees_with_finite_differences():
     moves = step * np.eye(images.size, dtype="float32").reshape(-1, *images.shape[1:])
 
     def loss(points):
-        return -np.log(network(points).numpy().astype("float64")[:, labels[0]])
+        shares = keras.ops.convert_to_numpy(network(points)).astype("float64")
+        return -np.log(shares[:, labels[0]])
 
     expected = (loss(images + moves) - loss(images - moves)) / (2 * step)
     gray = 0.5 + 0.5 * expected.reshape(images.shape[1:]) / (3 * expected.std())

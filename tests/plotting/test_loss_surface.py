@@ -89,7 +89,8 @@ def test_towards_what_pgd_finds(tmp_path):
     figure = plot_loss_surface(
         {"a": network}, images[0], row[0], 0.1, points=5, direction="pgd"
     )
-    found = np.asarray(PGDAttack(0.1, seed=0)(images, labels, model=network))
+    found = PGDAttack(0.1, seed=0)(images, labels, model=network)
+    found = keras.ops.convert_to_numpy(found)
     (surface,) = surfaces(figure)
     expected = cross_entropy(linear_weights(), found, labels)
     np.testing.assert_allclose(surface[2, 4], expected[0], rtol=1e-4)

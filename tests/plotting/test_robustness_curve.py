@@ -133,7 +133,7 @@ def test_a_curve_that_rises_is_marked(monkeypatch):
     ("changes", "message"),
     [
         ({"models": []}, "`models`"),
-        ({"epsilons": []}, "`epsilons` must be a list of numbers, one at least"),
+        ({"epsilons": []}, "`epsilons` must be a list of at least one number"),
         ({"epsilons": 0.1}, "`epsilons`"),
         ({"epsilons": [0]}, "`epsilons` must hold a number above zero"),
         ({"epsilons": [-0.1]}, "`epsilons`.*0 or more"),

@@ -20,7 +20,7 @@ def test_a_history_of_fit_is_drawn_against_passes(tmp_path):
     model = FreeAdversarialModel(small_network(), 0.1, replays=2)
     model.compile("sgd", from_logits(), metrics=["accuracy"])
     attack = PGDAttack(0.1, steps=2, seed=0)
-    robust = RobustnessEvaluation((images, labels), attack, every=3)
+    robust = RobustnessEvaluation((images, labels), attack, evaluation_freq=3)
     history = model.fit(
         images,
         labels,

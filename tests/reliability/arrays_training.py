@@ -77,7 +77,7 @@ def train(method, replicas, folder):
         callbacks=[
             SayEpoch(),
             RobustnessEvaluation(
-                (images, labels), PGDAttack(0.1, steps=1, seed=0), every=8
+                (images, labels), PGDAttack(0.1, steps=1, seed=0), evaluation_freq=8
             ),
             checkpoint,
             stopping,

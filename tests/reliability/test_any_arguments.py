@@ -82,8 +82,8 @@ TRAINING = {
     "step_size": 0.05,
     "norm": "linf",
     "value_range": (0.0, 1.0),
-    "perturb": None,
-    "epsilon_warmup": 3,
+    "perturbed_input": None,
+    "epsilon_warmup_steps": 3,
 }
 MODELS = {
     FreeAdversarialModel: {**TRAINING, "replays": 4},
@@ -160,11 +160,11 @@ GUARD = {
     "attack": PGDAttack(0.1, seed=0),
     "drop": 0.1,
     "patience": 2,
-    "restore_best": False,
+    "restore_best_weights": False,
 }
 EVALUATION = {
     "attacks": [PGDAttack(0.1, seed=0)],
-    "every": 2,
+    "evaluation_freq": 2,
     "prefix": "val_",
     "log_dir": None,
     "images": 3,
@@ -185,7 +185,7 @@ def test_guards(arguments):
 def test_evaluations(arguments):
     thing = made(RobustnessEvaluation, data=DATA, **arguments)
     if thing is not None:
-        assert type(thing.every) is int
+        assert type(thing.evaluation_freq) is int
         assert type(thing.prefix) is str
 
 

@@ -420,9 +420,8 @@ def test_evaluation_of_anything(data, attacks):
     norm=st.sampled_from(["linf", "l2"]),
 )
 def test_an_ascent_step_of_any_gradient(delta, gradient, epsilon, norm):
-    found = np.asarray(
-        geometry.ascend(delta, gradient, step_size=epsilon, epsilon=epsilon, norm=norm)
-    )
+    ball = geometry.Ball(epsilon, norm, (0.0, 1.0))
+    found = np.asarray(ball.ascend(delta, gradient, step_size=epsilon))
     assert np.isfinite(found).all()
     lengths = np.linalg.norm(found, np.inf if norm == "linf" else 2, axis=1)
     assert (lengths <= epsilon * (1 + 1e-5)).all()

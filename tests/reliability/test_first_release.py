@@ -20,7 +20,7 @@ ADVERSARIAL = {
 }
 # What `make.py` gave, for the constructor to have kept.
 SETTINGS = {
-    "free": {"replays": 2, "step_size": 0.05, "norm": "l2", "epsilon_warmup": 3},
+    "free": {"replays": 2, "step_size": 0.05, "norm": "l2", "epsilon_warmup_steps": 3},
     "pgd": {"steps": 2, "random_start": False, "step_size": 0.125},
     "trades": {"steps": 2, "beta": 3.0},
 }

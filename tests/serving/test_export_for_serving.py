@@ -593,7 +593,7 @@ def test_a_model_that_takes_its_images_in_a_dict(tmp_path):
     network = keras.Model({"photo": images}, colour_network()(images))
     values = (colour_images(4)[0] / 255).astype("float32")
     expected = probabilities(network, {"photo": values})
-    for model in (network, FreeAdversarialModel(network, 0.1, perturb="photo")):
+    for model in (network, FreeAdversarialModel(network, 0.1, perturbed_input="photo")):
         served = signatures(published(model, tmp_path))["serving_default"]
         found = served(images=tf.constant(values))["probabilities"]
         np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -15,7 +15,7 @@ def test_the_right_one_passes():
 def test_what_it_is_compared_with_moves_each_pixel_by_the_sign():
     example = attacked_example()
     images, labels = example.images, example.labels
-    _, gradient = example.ask(images, labels)
+    _, gradient = example.loss_and_gradient(images, labels)
     attack = PGDAttack(
         0.0625, steps=1, step_size=0.0625, random_start=False, keep="last"
     )

@@ -66,13 +66,17 @@ def test_class_weights_of_labels_that_are_not_whole_by_hand():
 
 # Keras warns of a dict whose inputs have other names, and trains.
 @pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict:UserWarning")
-@pytest.mark.parametrize("perturb", ["image", "the tensor's name"])
-def test_inputs_without_names_are_known_by_the_keys_of_their_dict(perturb, tmp_path):
+@pytest.mark.parametrize("perturbed_input", ["image", "the tensor's name"])
+def test_inputs_without_names_are_known_by_the_keys_of_their_dict(
+    perturbed_input, tmp_path
+):
     extra, image = keras.Input((2,)), keras.Input((6, 6, 1))
     joined = layers.Concatenate()([layers.Flatten()(image), extra])
     network = keras.Model({"image": image, "extra": extra}, layers.Dense(3)(joined))
-    perturb = image.name if perturb != "image" else perturb
-    model = FreeAdversarialModel(network, 0.1, replays=2, perturb=perturb)
+    perturbed_input = image.name if perturbed_input != "image" else perturbed_input
+    model = FreeAdversarialModel(
+        network, 0.1, replays=2, perturbed_input=perturbed_input
+    )
     model.compile("sgd", from_logits())
     images, labels = small_images(8)
     data = {"image": images, "extra": np.full((8, 2), 50.0, "float32")}
@@ -89,11 +93,11 @@ def test_a_name_that_keras_made_up_is_found_again_in_a_file(tmp_path):
     joined = layers.Concatenate()([layers.Flatten()(image), extra])
     network = keras.Model([extra, image], layers.Dense(3)(joined))
     assert image.name.startswith("keras_tensor")
-    model = FreeAdversarialModel(network, 0.1, perturb=image.name)
+    model = FreeAdversarialModel(network, 0.1, perturbed_input=image.name)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     # The second input, and its name in the file.
-    assert loaded.perturb == loaded.model.inputs[1].name
+    assert loaded.perturbed_input == loaded.model.inputs[1].name
     assert loaded.model.inputs[1].shape == (None, 6, 6, 1)
 
 
@@ -160,7 +164,7 @@ def test_an_optional_input_may_be_none(source):
 
     images, labels = small_images(8)
     x = {"image": images, "extra": None}
-    check_as_keras(network, from_logits(), source, x, labels, perturb="image")
+    check_as_keras(network, from_logits(), source, x, labels, perturbed_input="image")
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -30,13 +30,13 @@ def counting_network():
     ],
 )
 def test_forward_and_backward_passes_of_an_update(wrap, passes, monkeypatch):
-    # keras.ops.fori_loop traces its body once; unrolled, each pass is counted.
-    monkeypatch.setattr(
-        "keras_free_adv.attacks.projected_ascent.ops.fori_loop",
-        lambda lower, upper, body, value: [
-            value := body(i, value) for i in range(lower, upper)
-        ][-1],
-    )
+    # A loop of a graph traces its body once; unrolled, each pass is counted.
+    def unrolled(condition, body, state):
+        while condition(*state):
+            state = body(*state)
+        return state
+
+    monkeypatch.setattr("keras_free_adv.backends.while_loop", unrolled)
     network = counting_network()
     model = wrap(network)
     model.compile("sgd", from_logits(), run_eagerly=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_free_adv import FreeAdversarialModel, PGDAdversarialModel
+from keras_free_adv import FreeAdversarialModel, PGDAdversarialModel, backends
 from tests.conftest import from_logits, small_images
 
 EPSILON, REPLAYS, BATCH, COUNT = 0.1, 4, 16, 151  # 10 minibatches, the last of 7
@@ -75,6 +75,12 @@ def plain_copy(network):
     return [kernel, bias, dense, dense_bias], logits_of
 
 
+def skip_compiled_on_torch(how):
+    """Keras compiles no step of training on PyTorch, and takes one step at a time."""
+    if backends.NAME == "torch" and how.keys() & {"jit_compile", "steps_per_execution"}:
+        pytest.skip(f"not on PyTorch: {how}")
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize(
     ("how", "tolerance"),
@@ -86,6 +92,7 @@ def plain_copy(network):
     ],
 )
 def test_forty_updates_equal_the_papers_loop(momentum, how, tolerance):
+    skip_compiled_on_torch(how)
     images, labels = small_images(COUNT, seed=5)
     network = smooth_network()
     weights, logits_of = plain_copy(network)
@@ -187,6 +194,7 @@ def test_l2_update_follows_the_normalized_gradient_of_each_example():
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_pgd_training_equals_a_plain_loop(jit):
+    skip_compiled_on_torch({"jit_compile": True} if jit else {})
     images, labels = small_images(32, seed=3)
     network = smooth_network()
     weights, logits_of = plain_copy(network)

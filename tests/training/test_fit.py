@@ -273,7 +273,7 @@ def test_a_dict_of_inputs_perturbs_the_named_one(wrap):
     image, extra = keras.Input((6, 6, 1), name="image"), keras.Input((2,), name="extra")
     joined = layers.Concatenate()([layers.Flatten()(image), extra])
     network = keras.Model({"image": image, "extra": extra}, layers.Dense(3)(joined))
-    model = wrap(network, perturb="image")
+    model = wrap(network, perturbed_input="image")
     model.compile("sgd", from_logits())
     images, labels = small_images(16)
     # Far outside the pixel range: it must not be clipped or checked.

@@ -263,7 +263,7 @@ def test_the_perturbed_one_of_several_inputs_goes_through_the_head():
         keras.Model({"image": image, "scale": scale}, outputs),
         0.1,
         replays=2,
-        perturb="image",
+        perturbed_input="image",
     )
     model.compile(keras.optimizers.SGD(0.0), from_logits())
     scales = np.linspace(0.5, 2, 24, dtype="float32")[:, None]

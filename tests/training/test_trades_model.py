@@ -61,8 +61,9 @@ def by_the_book(weights, images, labels, update, norm, kl=kl, natural=softmax_lo
         return tf.tanh(flat @ w1 + b1) @ w2 + b2
 
     x = tf.constant(images)
-    key = random_numbers.key(random_numbers.RANDOM_START, 7, update, 0)
-    x_adv = x + 0.001 * tf.random.stateless_normal(x.shape, key)
+    key = random_numbers.key(7, update, 0)
+    noise = random_numbers.normal(key, x.shape, "float32")
+    x_adv = x + 0.001 * tf.constant(keras.ops.convert_to_numpy(noise))
     x_adv = tf.clip_by_value(x_adv, 0.0, 1.0)
     step = 2.5 * EPSILON / STEPS
     for _ in range(STEPS):
@@ -175,7 +176,7 @@ def test_one_input_of_a_dict_is_perturbed():
     image, scale = keras.Input((4, 4, 1), name="image"), keras.Input((1,), name="scale")
     hidden = keras.layers.Flatten()(image) * scale
     network = keras.Model([image, scale], keras.layers.Dense(3)(hidden))
-    model = TRADESModel(network, 0.1, steps=2, perturb="image")
+    model = TRADESModel(network, 0.1, steps=2, perturbed_input="image")
     model.compile("sgd", from_logits())
     images, labels = small_images(12, (4, 4, 1))
     x = {"image": images, "scale": np.ones((12, 1), "float32")}

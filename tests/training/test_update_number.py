@@ -23,12 +23,12 @@ def recording(kind):
                 self.radii.append(float(epsilon))
 
             tf.numpy_function(
-                keep, [start - images, self._ball()["epsilon"]], [], stateful=True
+                keep, [start - images, self._ball().epsilon], [], stateful=True
             )
             return super()._climb(images, start, loss_at)
 
     keras.utils.set_random_seed(3)
-    model = Recording(small_network(), EPSILON, steps=1, epsilon_warmup=WARMUP)
+    model = Recording(small_network(), EPSILON, steps=1, epsilon_warmup_steps=WARMUP)
     model.starts, model.radii = [], []
     return model
 

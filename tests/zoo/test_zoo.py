@@ -1,9 +1,12 @@
+import textwrap
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_free_adv import zoo
+from tests.conftest import said_by
 
 
 def test_preact_resnet18_has_the_published_number_of_weights():
@@ -160,3 +163,42 @@ def test_gradients_in_inference_mode_are_those_of_the_formula(policy):
     for one, other in zip(found, expected, strict=True):
         size = np.abs(other).max()
         np.testing.assert_allclose(one / size, other / size, atol=tolerance)
+
+
+OTHERS = sorted({"tensorflow", "jax", "torch"} - {keras.backend.backend()})
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_a_saved_model_computes_the_same_on_another_backend(tmp_path, backend):
+    """And is trained there: batch norm is fused on TensorFlow only."""
+    generator = np.random.default_rng(0)
+    made = {"preact": zoo.preact_resnet18(width=2), "wide": zoo.wide_resnet(8, 1)}
+    images = generator.uniform(size=(4, 32, 32, 3)).astype("float32")
+    np.save(tmp_path / "images.npy", images)
+    for name, model in made.items():
+        for variable in model.weights:  # batch norm is to be something else than 0, 1
+            if len(variable.shape) == 1:
+                variable.assign(generator.uniform(0.5, 1.5, variable.shape))
+        model.save(tmp_path / f"{name}.keras")
+    program = """
+        import os, sys
+        os.environ["KERAS_BACKEND"] = sys.argv[2]
+        import keras, numpy as np
+        from keras_free_adv import zoo
+        images = np.load(sys.argv[1] + "/images.npy")
+        for name in ("preact", "wide"):
+            model = keras.models.load_model(f"{sys.argv[1]}/{name}.keras")
+            outputs = keras.ops.convert_to_numpy(model(images, training=False))
+            np.save(f"{sys.argv[1]}/{name}.npy", outputs)
+        model = zoo.fused(model)
+        model.compile("sgd", keras.losses.CategoricalCrossentropy(True))
+        before = model.get_weights()
+        model.train_on_batch(images, np.eye(10)[:4])
+        assert all((a != b).any() for a, b in zip(before, model.get_weights()))
+    """
+    said_by(textwrap.dedent(program), tmp_path, backend)
+    for name, model in made.items():
+        found = np.load(tmp_path / f"{name}.npy")
+        expected = keras.ops.convert_to_numpy(model(images, training=False))
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(found / size, expected / size, atol=1e-5)

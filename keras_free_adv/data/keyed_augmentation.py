@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from keras_free_adv import keras_internals
 
@@ -81,22 +80,25 @@ class KeyedAugmentation:
         self._dtype = dtype
 
     def __call__(self, images: Any, key: Any) -> Any:
-        """Augments images `[B, ...]`; `key` is `[2]`, from `random_numbers.key`."""
+        """Augments images `[B, ...]`; `key` is `[2]`, from `data.keys.key`."""
         self._draws.begin(key)
         if len(images.shape) == 3:  # as Keras adds a last axis of size one
             images = images[..., None]
         for layer in self._layers:
             images = layer(images, training=True) if is_random(layer) else layer(images)
-        images = ops.cast(images, self._dtype)
+        images = tf.cast(images, self._dtype)
         for layer in reversed(self._affine):
             images = _undone(layer, images)
-        return ops.clip(images, *self._value_range)
+        return tf.clip_by_value(images, *self._value_range)
 
     def shape_of(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of one augmented image; a RandomCrop changes it."""
-        # This also builds the copies, outside of any graph.
-        image = np.zeros((1, *image_shape), self._dtype)
-        return tuple(self(image, tf.zeros((2,), tf.int64)).shape[1:])
+        image = tf.zeros((1, *image_shape), self._dtype)
+        key = tf.zeros((2,), tf.int64)
+        if keras.backend.backend() == "tensorflow":
+            self(image, key)  # builds the copies, outside of any graph
+        one = tf.data.Dataset.from_tensors(image).map(lambda image: self(image, key))
+        return tuple(one.element_spec.shape[1:])
 
 
 class _KeyedDraws(keras.random.SeedGenerator):
@@ -128,18 +130,21 @@ def _keyed_copy(layer: Any, draws: _KeyedDraws) -> Any:
     return copy
 
 
+def _values(numbers: Any, like: tf.Tensor) -> tf.Tensor:
+    """A layer's numbers, of any backend, as a tensor of TensorFlow."""
+    if not tf.is_tensor(numbers):
+        numbers = keras.ops.convert_to_numpy(numbers)
+    return tf.cast(numbers, like.dtype)
+
+
 def _undone(layer: Any, outputs: Any) -> Any:
     """The inputs that an affine layer gives these outputs for."""
     if isinstance(layer, keras.layers.Rescaling):
-        scale, offset = (
-            ops.cast(each, outputs.dtype) for each in (layer.scale, layer.offset)
-        )
+        scale, offset = (_values(each, outputs) for each in (layer.scale, layer.offset))
         if len(scale.shape) and keras.config.image_data_format() == "channels_first":
-            scale = ops.reshape(scale, (*scale.shape, *(1,) * (3 - len(scale.shape))))
+            scale = tf.reshape(scale, (*scale.shape, *(1,) * (3 - len(scale.shape))))
         return (outputs - offset) / scale
-    mean, variance = (
-        ops.cast(each, outputs.dtype) for each in (layer.mean, layer.variance)
-    )
+    mean, variance = (_values(each, outputs) for each in (layer.mean, layer.variance))
     # As the layer has it where the variance is zero.
-    spread = ops.maximum(ops.sqrt(variance), keras.config.epsilon())
+    spread = tf.maximum(tf.sqrt(variance), keras.config.epsilon())
     return (outputs - mean) / spread if layer.invert else outputs * spread + mean
