@@ -7,68 +7,34 @@ gives the functions of the backend in use.
 import keras
 
 if keras.backend.backend() == "tensorflow":
-    from keras_free_adv.backends.tensorflow import (
-        NAME,
-        WRONG_SIZE,
-        LogsOfWorkers,
-        ReplicaVariable,
-        Trainer,
-        compiled,
-        deterministic,
-        is_symbolic,
-        look_through,
-        outside_graphs,
-        pullback,
-        replica_number,
-        rounds_float32,
-        value_and_gradient,
-        versions,
-        while_loop,
-    )
+    from keras_free_adv.backends import tensorflow as _backend
 elif keras.backend.backend() == "jax":
-    from keras_free_adv.backends.jax import (  # type: ignore[assignment]
-        NAME,
-        WRONG_SIZE,
-        LogsOfWorkers,
-        ReplicaVariable,
-        Trainer,
-        compiled,
-        deterministic,
-        is_symbolic,
-        look_through,
-        outside_graphs,
-        pullback,
-        replica_number,
-        rounds_float32,
-        value_and_gradient,
-        versions,
-        while_loop,
-    )
+    from keras_free_adv.backends import jax as _backend  # type: ignore[no-redef]
 elif keras.backend.backend() == "torch":
-    from keras_free_adv.backends.torch import (  # type: ignore[assignment]
-        NAME,
-        WRONG_SIZE,
-        LogsOfWorkers,
-        ReplicaVariable,
-        Trainer,
-        compiled,
-        deterministic,
-        is_symbolic,
-        look_through,
-        outside_graphs,
-        pullback,
-        replica_number,
-        rounds_float32,
-        value_and_gradient,
-        versions,
-        while_loop,
-    )
+    from keras_free_adv.backends import torch as _backend  # type: ignore[no-redef]
 else:
     raise ImportError(
         "keras_free_adv runs on Keras' backends tensorflow, jax and torch. Received: "
         f"{keras.backend.backend()!r}. Set KERAS_BACKEND to one of them before "
         "anything imports Keras, or the backend in Keras' configuration file."
     )
+
+NAME = _backend.NAME
+WRONG_SIZE = _backend.WRONG_SIZE
+LogsOfWorkers = _backend.LogsOfWorkers
+ReplicaVariable = _backend.ReplicaVariable
+Trainer = _backend.Trainer
+compiled = _backend.compiled
+deterministic = _backend.deterministic
+is_symbolic = _backend.is_symbolic
+look_through = _backend.look_through
+outside_graphs = _backend.outside_graphs
+pullback = _backend.pullback
+replica_number = _backend.replica_number
+rounds_float32 = _backend.rounds_float32
+value_and_gradient = _backend.value_and_gradient
+versions = _backend.versions
+while_loop = _backend.while_loop
 
 __all__ = [  # noqa: RUF022 (sorted as the other subpackages)
     "LogsOfWorkers",

@@ -160,16 +160,7 @@ class Trainer:
     def _gradients(
         self, loss_at: Callable[[Any], tuple[Any, Any]], delta: Any = None
     ) -> tuple[Any, Any, list[Any], Any]:
-        """One forward and one backward pass, for the weights and for delta.
-
-        Args:
-            loss_at: maps delta to the loss and the model's outputs.
-            delta: `[B, ...]`, or None.
-
-        Returns:
-            The loss, the outputs, and the gradients of the scaled loss with respect to
-            the trainable weights and to delta.
-        """
+        """As on TensorFlow."""
         self.zero_grad()  # type: ignore[attr-defined]
         if delta is not None:
             delta = delta.detach().clone().requires_grad_(True)
