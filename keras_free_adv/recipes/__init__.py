@@ -11,10 +11,11 @@
 import difflib
 
 from keras_free_adv import validation
+from keras_free_adv.recipes.linear_cycle import LinearCycle
 from keras_free_adv.recipes.recipe import Recipe, from_dict
 from keras_free_adv.recipes.tables import TABLES
 
-__all__ = ["Recipe", "from_dict", "get", "names", "table"]
+__all__ = ["LinearCycle", "Recipe", "from_dict", "get", "names", "table"]
 
 _BY_NAME = {recipe.name: recipe for rows in TABLES.values() for recipe in rows}
 
