@@ -333,6 +333,7 @@ class Trainer:
     trainable_weights: list[Any]
     trainable_variables: list[Any]
     metrics_variables: list[Any]
+    _draws_skipped = False  # an update that is passed over draws no minibatch
 
     fit = _on_all_devices("fit")
     evaluate = _on_all_devices("evaluate")

@@ -259,6 +259,7 @@ class Trainer:
 
     optimizer: Any
     trainable_weights: list[Any]
+    _draws_skipped = False  # an update that is passed over draws no minibatch
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keras calls it for each minibatch, in a graph, on each replica."""

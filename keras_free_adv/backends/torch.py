@@ -152,6 +152,7 @@ class Trainer:
 
     optimizer: Any
     trainable_weights: list[Any]
+    _draws_skipped = True  # Keras draws it before the update can be passed over
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keras calls it for each minibatch."""

@@ -70,6 +70,7 @@ class StreamTraining(WrappedModel):
     _strategy: Any
     _in_scope: Any
     _counted: Any
+    _draws_skipped: bool
 
     def __init__(
         self,
@@ -227,7 +228,7 @@ class StreamTraining(WrappedModel):
             return replayed_stream(
                 source,
                 self.replays,
-                self._position.current,
+                self._stream_begins,
                 self._capacity,
                 bad,
                 self._replicas,
@@ -239,8 +240,13 @@ class StreamTraining(WrappedModel):
             workers.worker_count(strategy),
         )
         return replayed_slices(
-            source, self.replays, self._position.current, bad, part, strategy
+            source, self.replays, self._stream_begins, bad, part, strategy
         )
+
+    def _stream_begins(self) -> tuple[int, int]:
+        """The seed, and the update whose minibatch Keras draws first."""
+        seed, update = self._position.current()
+        return seed, update - self._position.skip * self._draws_skipped
 
     def _begin(
         self,
