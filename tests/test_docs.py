@@ -70,6 +70,17 @@ def test_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
         assert (tmp_path / "robust.keras").exists()
 
 
+def test_terms_have_the_homes_that_the_page_names():
+    page = (ROOT / "docs/inside/how_it_works.md").read_text()
+    table = page.split("has its home:")[1].split("\n\n")[1]
+    homes = re.findall(r"\| ([^|`]+) \| `([^`]+)` ", table)
+    assert len(homes) == 12
+    for terms, file in homes:
+        text = (ROOT / "keras_free_adv" / file).read_text().lower().replace("_", " ")
+        for term in terms.split(", "):
+            assert term.lower() in text, (term, file)
+
+
 # Where the lines stand that docs/inside/how_it_works.md shows of an update.
 UPDATE = [
     ("training/free_adversarial_model.py", "FreeAdversarialModel", "update"),

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_free_adv import backends, image_axes, input_mask, random_numbers
-from keras_free_adv.attacks.half_precision import gradient_scale
+from keras_free_adv.attacks.loss_scale import loss_scale
 from keras_free_adv.attacks.outcome import Outcome
 from keras_free_adv.attacks.runs import ActiveRuns, Steps, advance, begin_runs
 from keras_free_adv.attacks.target import Target
@@ -55,7 +55,7 @@ class CompiledAttack:
         self._attack = attack
         self._model_of: Callable[[], Any] = weakref.ref(model)
         self._without_gradient = without_gradient
-        self._scale = gradient_scale(model)
+        self._scale = loss_scale(model)
         self._ball = Ball(attack.epsilon, attack.norm, attack.value_range_for(model))
         self._data_format = image_axes.resolve(attack.data_format, model)
         self.clean = backends.compiled(self._clean, self._model_of)
@@ -124,7 +124,7 @@ class CompiledAttack:
             view=self.view,
             labels=self.view.encoded(labels),
             given_labels=labels,
-            gradient_scale=self._scale,
+            loss_scale=self._scale,
             ball=self._ball,
             data_format=self._data_format,
             without_gradient=self._without_gradient,

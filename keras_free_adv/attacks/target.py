@@ -23,7 +23,7 @@ class Target:
         labels: the class of each example, `[B]`, int32; of a model that predicts
             several labels, which are there, `[B, L]`.
         given_labels: the labels as the user gave them.
-        gradient_scale: what to multiply a loss with before taking its gradient, so
+        loss_scale: what to multiply a loss with before taking its gradient, so
             that small ones do not vanish in a float16 model.
         ball: what the adversarial images may be.
         data_format: "channels_last" or "channels_first".
@@ -37,7 +37,7 @@ class Target:
     view: Predictions
     labels: Any
     given_labels: Any
-    gradient_scale: float
+    loss_scale: float
     ball: Ball
     data_format: str
     without_gradient: str
@@ -100,7 +100,7 @@ class Target:
 
         def scaled(images: Any) -> tuple[Any, ...]:
             loss, *rest = objective(images)
-            return loss * self.gradient_scale, loss, *rest
+            return loss * self.loss_scale, loss, *rest
 
         (_, *values), gradient = backends.value_and_gradient(scaled, images)
         return tuple(values), self._usable(gradient, images)
@@ -124,7 +124,7 @@ class Target:
 
         def scaled_leads(images: Any) -> tuple[Any, Any]:
             leads = self.losses.leads(self.labels, self.logits(images))
-            return leads * self.gradient_scale, leads
+            return leads * self.loss_scale, leads
 
         (scaled, leads), back = backends.pullback(scaled_leads, images)
         classes = leads.shape[-1]
@@ -140,7 +140,7 @@ class Target:
 
     def _usable(self, gradient: Any, images: Any) -> Any:
         if gradient is not None:
-            return gradient / self.gradient_scale
+            return gradient / self.loss_scale
         if self.without_gradient == "zero":
             return ops.zeros_like(images)
         raise ValueError(

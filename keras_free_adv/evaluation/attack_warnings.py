@@ -1,4 +1,4 @@
-"""Warnings about attacks that break less than they should."""
+"""Warnings of gradient masking: attacks that break less than they should."""
 
 import itertools
 import math

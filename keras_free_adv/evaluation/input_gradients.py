@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_free_adv import backends, image_axes
-from keras_free_adv.attacks.half_precision import gradient_scale
+from keras_free_adv.attacks.loss_scale import loss_scale
 from keras_free_adv.attacks.target import Target
 from keras_free_adv.geometry import Ball
 from keras_free_adv.logits import outputs_in_inference_mode
@@ -81,7 +81,7 @@ def input_gradients(
         has no gradient.
     """
     model_of: Callable[[], Any] = weakref.ref(model)
-    scale = gradient_scale(model)
+    scale = loss_scale(model)
 
     def gradient(images: Any, classes: Any) -> Any:
         target = Target(
@@ -89,7 +89,7 @@ def input_gradients(
             view=view,
             labels=classes,
             given_labels=classes,
-            gradient_scale=scale,
+            loss_scale=scale,
             ball=Ball(math.inf, "linf", (-math.inf, math.inf)),  # nothing is clipped
             data_format=image_axes.LAST,
             without_gradient="zero",

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_free_adv import renamed_arguments
-from keras_free_adv.attacks.half_precision import compute_dtypes
+from keras_free_adv.attacks.loss_scale import compute_dtypes
 
 # Parts of a model's configuration that do not change what it computes: how it is
 # trained, the shapes it was built for, and numbers of shared objects.

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_free_adv import backends
-from keras_free_adv.attacks.half_precision import compute_dtypes
+from keras_free_adv.attacks.loss_scale import compute_dtypes
 from keras_free_adv.evaluation.input_gradients import saturated_and_flat
 from keras_free_adv.evaluation.survivors import all_right
 from keras_free_adv.logits import LOGITS, PROBABILITIES, outputs_in_inference_mode

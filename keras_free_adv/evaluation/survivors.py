@@ -1,4 +1,4 @@
-"""Attacking only the examples still standing, packed into full batches."""
+"""Packing: attacking only the examples still standing, in full batches."""
 
 import time
 from collections.abc import Callable
@@ -158,6 +158,8 @@ class Survivors:
             self._begin(ids, runs, *restarted)
 
     def _compiled(self, images: Any, labels: Any) -> Any:
+        # A call of the layer refuses a model without gradients; here the attack goes on
+        # with zeros, and the report warns.
         return self._attack.compiled(
             self._model, self._view, images, labels, without_gradient="zero"
         )

@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras import tree
 
 from keras_free_adv import logits
-from keras_free_adv.attacks.half_precision import compute_dtypes
-from keras_free_adv.serving.served_classifier import ServedClassifier
+from keras_free_adv.attacks.loss_scale import compute_dtypes
+from keras_free_adv.serving.signatures import ServedClassifier
 
 # The largest difference allowed between probabilities. Only the order of sums differs
 # between the graph and the eager model, which matters in half precision.

@@ -12,7 +12,7 @@ from keras_free_adv import validation
 from keras_free_adv.evaluation.model_identity import weights_checksum
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.recipes import Recipe
-from keras_free_adv.serving.served_classifier import ServedClassifier
+from keras_free_adv.serving.signatures import ServedClassifier
 from keras_free_adv.training.adversarial_model import AdversarialModel
 
 SCHEMA_VERSION = 1

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_free_adv import files
-from keras_free_adv.attacks.half_precision import compute_dtypes
+from keras_free_adv.attacks.loss_scale import compute_dtypes
 from keras_free_adv.serving.agreement import (
     ExportDisagreesError,
     predicted,
@@ -20,7 +20,7 @@ from keras_free_adv.serving.agreement import (
 )
 from keras_free_adv.serving.backend import require_tensorflow_to_export
 from keras_free_adv.serving.from_model import served_classifier
-from keras_free_adv.serving.served_classifier import ServedClassifier
+from keras_free_adv.serving.signatures import ServedClassifier
 
 ENDING = ".tflite"
 

@@ -20,7 +20,7 @@ from keras_free_adv.serving import asset_files
 from keras_free_adv.serving.agreement import check_agreement, sample_requests
 from keras_free_adv.serving.backend import require_tensorflow_to_export
 from keras_free_adv.serving.from_model import served_classifier
-from keras_free_adv.serving.served_classifier import ServedClassifier
+from keras_free_adv.serving.signatures import ServedClassifier
 from keras_free_adv.serving.warm_up import import_protos, write_warm_up_requests
 from keras_free_adv.version import __version__
 

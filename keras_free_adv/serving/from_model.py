@@ -16,7 +16,7 @@ from keras_free_adv.predictions import (
     check_predicts,
     predictions_of,
 )
-from keras_free_adv.serving.served_classifier import (
+from keras_free_adv.serving.signatures import (
     ServedClassifier,
     call_with_images,
 )

@@ -1,4 +1,4 @@
-"""The model's position in the stream of its training data."""
+"""The position in the stream of training data, which a model keeps."""
 
 import random
 from typing import Any

@@ -42,7 +42,7 @@ def target_of(attack, model, labels, classes):
         view=Predictions("logits", classes),
         labels=ops.convert_to_tensor(labels, "int32"),
         given_labels=labels,
-        gradient_scale=1.0,
+        loss_scale=1.0,
         ball=Ball(attack.epsilon, attack.norm, (0.0, 1.0)),
         data_format="channels_last",
         without_gradient="refuse",

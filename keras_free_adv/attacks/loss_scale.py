@@ -1,6 +1,6 @@
-"""What half precision asks of an attack: which dtypes compute, and a gradient scale.
+"""The loss scale of an attack on a model in half precision.
 
-Training scales its loss by the optimizer (`scale_loss`, in `backends`).
+In training the optimizer scales the loss (`scale_loss`, in `backends`).
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 # About what a loss scale of 2**15 leaves for one example of a minibatch of 128.
-FLOAT16_GRADIENT_SCALE = 256.0
+FLOAT16_LOSS_SCALE = 256.0
 
 
 def compute_dtypes(layer: Any) -> Iterator[str]:
@@ -24,7 +24,7 @@ def compute_dtypes(layer: Any) -> Iterator[str]:
             yield from compute_dtypes(inner)
 
 
-def gradient_scale(model: keras.Model) -> float:
+def loss_scale(model: keras.Model) -> float:
     """What to multiply a loss with, so that small gradients do not vanish."""
     float16 = "float16" in compute_dtypes(model)
-    return FLOAT16_GRADIENT_SCALE if float16 else 1.0
+    return FLOAT16_LOSS_SCALE if float16 else 1.0
