@@ -76,25 +76,22 @@ def test_quickstart_prints_the_table_and_saves_what_it_says(ended_quickstart):
 
 
 def test_a_seed_makes_the_quickstart_repeatable_bit_for_bit(ended_quickstart, tmp_path):
-    for name, seed in (("again", 5), ("other", 6)):
-        quickstart(tmp_path / name, seed)
-    results = {}
-    one = ended_quickstart[0]
-    for folder in (one, tmp_path / "again", tmp_path / "other"):
+    quickstart(tmp_path, seed=5)
+    results = []
+    for folder in (ended_quickstart[0], tmp_path):
         model = keras.models.load_model(folder / "free.keras")
         weights = b"".join(weight.tobytes() for weight in model.get_weights())
-        results[folder.name] = weights, (folder / "history.json").read_text()
-    assert results[one.name] == results["again"]
-    assert results[one.name][0] != results["other"][0]
+        results.append((weights, (folder / "history.json").read_text()))
+    assert results[0] == results[1]
 
 
 def test_figures_draws_every_picture_in_every_format_and_shows_it(tmp_path):
-    small = ["--updates=8", "--test_examples=8", "--dpi=20"]
+    small = ["--updates=8", "--test_examples=8", "--dpi=20", "--formats=png,svg"]
     out = run("figures.py", *small, f"--output={tmp_path}")
     index = (tmp_path / "index.md").read_text()
     shown = re.findall(r"!\[.+\]\(\./(\w+)\.png\)", index)
     assert f"{len(shown)} figures in {tmp_path}" in out
-    endings = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    endings = {"png": b"\x89PNG", "svg": b"<?xml"}
     assert {path.name for path in tmp_path.iterdir()} == {
         "index.md",
         *(f"{name}.{ending}" for name in shown for ending in endings),
@@ -142,7 +139,7 @@ QUICK = ["--set=epochs=2", "--set=steps_per_epoch=12", "--verbose=0"]
 
 
 @pytest.mark.parametrize(
-    "row", [by_hand("natural"), "free4", by_hand("pgd7"), "trades"]
+    "row", [by_hand("natural"), "free4", by_hand("pgd7"), by_hand("trades")]
 )
 def test_train_writes_the_model_the_history_the_report_and_the_settings(tmp_path, row):
     flags = [f"--recipe=digits_{row}", "--test_examples=64", "--monitor_every=1"]
@@ -258,8 +255,6 @@ def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     flags = [
         "--table=digits",
         "--rows=free4,fgsm_rs",
-        "--autoattack_rows=free4",
-        "--autoattack_examples=8",
         "--examples=48",
         "--monitor_every=20",
         "--verbose=0",

@@ -18,6 +18,7 @@ import pytest
 
 import keras_free_adv
 from keras_free_adv import datasets, plotting, recipes, teaching, zoo
+from tests.conftest import by_hand
 
 ROOT = Path(__file__).parent.parent
 TUTORIALS = sorted((ROOT / "docs/tutorials").glob("[0-9]_*.py"))
@@ -146,7 +147,7 @@ def server(site):
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs chromium on the PATH")
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("size", [PHONE, by_hand(DESKTOP)], ids=["phone", "desktop"])
 def test_every_page_opens_in_a_browser(site, pages, server, size):
     """No error of a script, nothing that cannot be loaded, nothing too wide."""
     from playwright.sync_api import sync_playwright

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.conftest import said_by_workers, start_workers
+from tests.conftest import by_hand, said_by_workers, start_workers
 
 TRAIN = Path(__file__).parents[1] / "examples" / "train.py"
 FLAGS = [
@@ -42,7 +42,7 @@ def wait_for(path, seconds=60):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [1, by_hand(0)])
 def test_a_worker_is_killed_and_all_go_on_where_they_were(
     tmp_path, killed, uninterrupted
 ):

@@ -74,7 +74,7 @@ def test_a_targeted_attack_climbs_the_margin_of_the_class_by_hand():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     epsilon=st.floats(1e-3, 1.0),
     edge=st.booleans(),
