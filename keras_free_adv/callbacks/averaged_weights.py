@@ -106,7 +106,8 @@ class AveragedWeights(keras.callbacks.Callback):
             return  # skipped: made before the run was interrupted
         statistics = self._statistics()
         if self._averages is None:
-            self._averages = [keras.Variable(s, trainable=False) for s in statistics]
+            # On PyTorch a variable made from another one would be the same one.
+            self.averaged_statistics = list(map(ops.convert_to_numpy, statistics))
             return
         momentum = self._optimizer().ema_momentum ** updates
         for average, value in zip(self._averages, statistics, strict=True):
