@@ -12,7 +12,7 @@ from tf_serving import RefusedError, Server, ServingError
 import keras_free_adv as kfa
 from keras_free_adv.serving.agreement import tolerance_of
 from keras_free_adv.serving.from_model import served_classifier
-from keras_free_adv.serving.served_classifier import ServedClassifier
+from keras_free_adv.serving.signatures import ServedClassifier
 
 AT_A_TIME = 64
 FLOATS = "clean, float32"

@@ -6,12 +6,13 @@ pixel scale. "linf" bounds every pixel, "l2" the Euclidean norm of each example.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from keras import ops
 
-from keras_free_adv import random_numbers, validation
+from keras_free_adv import backends, random_numbers, validation
 
 
 class Norm(Protocol):
@@ -247,3 +248,33 @@ def _length(images: Any) -> Any:
     return ops.sqrt(
         ops.sum(ops.square(images), axis=_pixel_axes(images), keepdims=True)
     )
+
+
+def projected_ascent(
+    gradient_at: Callable[[Any], Any],
+    images: Any,
+    start: Any,
+    *,
+    steps: int,
+    step_size: Any,
+    ball: Ball,
+) -> Any:
+    """Climbs `steps` steps, as K-PGD training and TRADES do; one operation of a graph.
+
+    Args:
+        gradient_at: maps an iterate to the gradient of the loss, `[B, ...]`.
+        images: the clean images, `[B, ...]`.
+        start: the first iterate.
+        steps: number of steps.
+        step_size: length of a step, on the pixel scale.
+        ball: what the iterates may be.
+
+    Returns:
+        The last iterate.
+    """
+
+    def one_step(iterate: Any, step: Any) -> tuple[Any, Any]:
+        return ball.climb(iterate, images, gradient_at(iterate), step_size), step + 1
+
+    last, _ = backends.while_loop(lambda _, step: step < steps, one_step, (start, 0))
+    return last

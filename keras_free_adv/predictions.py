@@ -49,7 +49,9 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model predicts, and how its outputs say it; decided once.
+    """What kind of thing a model predicts, and how its outputs say it; decided once.
+
+    Not the predicted values: it is called with a model's outputs, and returns logits.
 
     Attributes:
         source: where the logits are: "logits" (the outputs are), "softmax_input" or

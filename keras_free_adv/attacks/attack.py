@@ -27,8 +27,8 @@ class Attack(keras.layers.Layer):
     """Base of the attacks: settings, not models.
 
     An attack makes one or more runs at an example (one for each restart, and each
-    target class), and a run is a row of steps. A subclass says in `start` where a run
-    begins, in `step` what a step does, and in `steps_of_a_run` how many there are:
+    target class), and a run is a sequence of steps. A subclass says in `start` where a
+    run begins, in `step` what a step does, and in `steps_of_a_run` how many there are:
     all it needs to work as a layer and in `evaluate_robustness`.
 
     Attributes:
@@ -41,7 +41,8 @@ class Attack(keras.layers.Layer):
 
     Args:
         epsilon: radius of the ball, on the pixel scale.
-        restarts: independent restarts, each on the examples the former left standing.
+        restarts: independent restarts; the most damaging one counts. In an evaluation
+            each is run on the examples that the previous ones left standing.
         norm: "linf" or "l2", of each example.
         targeted: whether labels are the classes to reach, not to leave.
         value_range: lowest and highest pixel value; None for the model's own, see
@@ -123,7 +124,7 @@ class Attack(keras.layers.Layer):
 
     # A method: Keras' loader walks through attributes, and would never end.
     def parts(self) -> list["Attack"]:
-        """The attacks this one consists of, each on what the former left standing."""
+        """The attacks this one consists of, each on what is left standing."""
         return [self]
 
     @property

@@ -89,7 +89,7 @@ class CompiledAttack:
         """Examples at the beginning of their runs."""
         keys = random_numbers.keys_of_examples(self._attack.seed_in_use, ids, runs)
         target = self._target(images, labels)
-        return begin_runs(self._attack, target, images, keys, runs, self._labels)
+        return begin_runs(self._attack, target, images, keys, runs, self._label_count)
 
     def _advance(
         self, images: Any, labels: Any, active: ActiveRuns, stop_after: Any
@@ -105,7 +105,7 @@ class CompiledAttack:
         )
 
     @property
-    def _labels(self) -> int | None:
+    def _label_count(self) -> int | None:
         """How many labels an outcome tells apart; a target is reached as a whole."""
         apart = self.view.several_labels and not self._attack.targeted
         return self.view.classes if apart else None

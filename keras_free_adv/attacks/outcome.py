@@ -32,17 +32,17 @@ def all_labels(fooled: Any) -> Any:
     return ops.all(fooled, axis=-1) if len(fooled.shape) > 1 else fooled
 
 
-def nothing_yet(images: Any, labels: int | None = None) -> Outcome:
+def nothing_yet(images: Any, label_count: int | None = None) -> Outcome:
     """The outcome any other beats: the images themselves, at a loss of -infinity.
 
     Args:
         images: `[B, ...]`.
-        labels: how many, of a model that predicts several at once.
+        label_count: how many labels, of a model that predicts several at once.
     """
     batch = ops.shape(images)[0]
     return Outcome(
         images,
-        ops.zeros((batch,) if labels is None else (batch, labels), "bool"),
+        ops.zeros((batch,) if label_count is None else (batch, label_count), "bool"),
         ops.full((batch,), -float("inf"), dtype="float32"),
     )
 

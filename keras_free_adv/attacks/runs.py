@@ -2,8 +2,9 @@
 
 A run is one attempt of an attack at an example: one restart, or one target class of
 one (`Attack.runs` counts them). Each row of a batch holds an example in the middle of
-its run, and a step advances all of them by one. They need not be at the same step: a
-run that ends is replaced by another one, so that batches stay full.
+its run, and a step advances all of them by one. They need not be at the same step:
+`evaluation/packing.py` puts another run in the place of one that ended, so that batches
+stay full.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -57,14 +58,14 @@ def begin_runs(
     images: Any,
     keys: Any,
     runs: Any,
-    labels: int | None = None,
+    label_count: int | None = None,
 ) -> ActiveRuns:
     """Examples at the beginning of run number `runs` `[B]` with the keys `[B, 2]`.
 
-    `labels` says how many, of a model that predicts several at once.
+    `label_count` is that of a model that predicts several labels at once.
     """
     state = attack.start(target, images, keys, runs)
-    return ActiveRuns(ops.zeros_like(runs), state, nothing_yet(images, labels))
+    return ActiveRuns(ops.zeros_like(runs), state, nothing_yet(images, label_count))
 
 
 def ended(attack: Steps, active: ActiveRuns, until_fooled: bool) -> Any:

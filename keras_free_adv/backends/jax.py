@@ -333,7 +333,7 @@ class Trainer:
     trainable_weights: list[Any]
     trainable_variables: list[Any]
     metrics_variables: list[Any]
-    _draws_skipped = False  # an update that is passed over draws no minibatch
+    _passing_over_draws = False  # an update that is passed over draws no minibatch
 
     fit = _on_all_devices("fit")
     evaluate = _on_all_devices("evaluate")
@@ -401,7 +401,7 @@ class Trainer:
         """Wraps Keras' train function so that it counts the updates of a stream."""
 
         def counted(state: Any, iterator: Any) -> tuple[dict[str, Any], Any]:
-            if position.skips(self):
+            if position.passes_over(self):
                 return {}, state
             logs, state = train_function(state, iterator)
             position.count(self)

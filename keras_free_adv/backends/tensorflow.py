@@ -259,7 +259,7 @@ class Trainer:
 
     optimizer: Any
     trainable_weights: list[Any]
-    _draws_skipped = False  # an update that is passed over draws no minibatch
+    _passing_over_draws = False  # an update that is passed over draws no minibatch
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keras calls it for each minibatch, in a graph, on each replica."""
@@ -296,7 +296,7 @@ class Trainer:
         """Wraps Keras' train function so that it counts the updates of a stream."""
 
         def counted(iterator: Any) -> dict[str, Any]:
-            if position.skips(self):
+            if position.passes_over(self):
                 return self.get_metrics_result()  # type: ignore[attr-defined]
             logs = train_function(iterator)
             position.count(self)

@@ -152,8 +152,9 @@ class Trainer:
 
     optimizer: Any
     trainable_weights: list[Any]
-    _draws_skipped = True  # Keras draws it before the update can be passed over
+    _passing_over_draws = True  # Keras draws it before the update can be passed over
 
+    @torch.compiler.disable  # it asks for gradients, which `jit_compile` cannot trace
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keras calls it for each minibatch."""
         return self.update(data)  # type: ignore[attr-defined]
@@ -180,7 +181,7 @@ class Trainer:
         """Wraps Keras' train function so that it counts the updates of a stream."""
 
         def counted(data: Any) -> dict[str, Any]:
-            if position.skips(self):
+            if position.passes_over(self):
                 return self.get_metrics_result()  # type: ignore[attr-defined]
             logs = train_function(data)
             position.count(self)

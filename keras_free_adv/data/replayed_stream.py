@@ -22,17 +22,17 @@ from keras_free_adv.distribution.padded_batch import (
 def replayed_stream(
     source: Minibatches,
     replays: int,
-    place: Callable[[], tuple[int, int]],
+    begins_at: Callable[[], tuple[int, int]],
     room: int | None,
     bad: BadMinibatches,
     replicas: int = 1,
 ) -> tf.data.Dataset:
-    """The stream that `fit` reads: each minibatch `replays` times, from `place()` on.
+    """The stream that `fit` reads: each minibatch `replays` times.
 
     Args:
         source: the minibatches.
         replays: m.
-        place: returns (seed, number of the next update); called when iteration
+        begins_at: returns (seed, number of the next update); called when iteration
             starts, so that it sees a backup restored after the dataset was made.
         room: examples in the largest minibatch that can be trained on; None for any.
         bad: records the minibatches that are not finite.
@@ -61,14 +61,14 @@ def replayed_stream(
             stream = stream.map(fits)
         return filled_up(stream, source.rows, replicas) if replicas > 1 else stream
 
-    stream = _replayed_from(place, replays, minibatches)
+    stream = _replayed_from(begins_at, replays, minibatches)
     return sharded_by_data(stream).prefetch(tf.data.AUTOTUNE)
 
 
 def replayed_slices(
     source: Minibatches,
     replays: int,
-    place: Callable[[], tuple[int, int]],
+    begins_at: Callable[[], tuple[int, int]],
     bad: BadMinibatches,
     worker_slice: WorkerSlice,
     strategy: Any,
@@ -78,7 +78,7 @@ def replayed_slices(
     Args:
         source: the minibatches, with `slices`.
         replays: m.
-        place: see `replayed_stream`.
+        begins_at: see `replayed_stream`.
         bad: see `replayed_stream`.
         worker_slice: the slice of this worker.
         strategy: the strategy in force.
@@ -101,25 +101,25 @@ def replayed_slices(
         )
 
     def of_this_worker(_: Any) -> tf.data.Dataset:
-        stream = _replayed_from(place, replays, minibatches)
+        stream = _replayed_from(begins_at, replays, minibatches)
         return stream.flat_map(for_each_replica).prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(of_this_worker)
 
 
 def _replayed_from(
-    place: Callable[[], tuple[int, int]],
+    begins_at: Callable[[], tuple[int, int]],
     replays: int,
     minibatches: Callable[[Any, Any], tf.data.Dataset],
 ) -> tf.data.Dataset:
-    """Repeats each of `minibatches(seed, first)` `replays` times, from `place()` on."""
+    """Repeats each of `minibatches(seed, first)`, from `begins_at()` on."""
 
-    def current_place() -> tuple[np.int64, np.int64]:
-        seed, update = place()
+    def position_now() -> tuple[np.int64, np.int64]:
+        seed, update = begins_at()
         return np.int64(seed), np.int64(update)
 
     def from_place(_: Any) -> tf.data.Dataset:
-        seed, update = tf.numpy_function(current_place, [], [tf.int64, tf.int64])
+        seed, update = tf.numpy_function(position_now, [], [tf.int64, tf.int64])
         seed, update = tf.ensure_shape(seed, ()), tf.ensure_shape(update, ())
         stream = minibatches(seed, update // replays)
         return stream.apply(replay(replays)).skip(update % replays)

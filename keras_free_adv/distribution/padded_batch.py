@@ -23,12 +23,12 @@ class PaddedBatch(NamedTuple):
 
     Attributes:
         minibatch: (x, y[, sample_weight]), of B examples.
-        counts: whether each example counts, bool `[B]`.
+        is_real: whether each example is one of the minibatch, not padding, bool `[B]`.
         global_count: real examples in the whole minibatch, for each, int32 `[B]`.
     """
 
     minibatch: Any
-    counts: Any
+    is_real: Any
     global_count: Any
 
 
@@ -96,7 +96,7 @@ class WorkerSlice:
 def real_count(data: Any) -> Any:
     """How many examples of a replica's share count, an int32 scalar."""
     if isinstance(data, PaddedBatch):
-        return tf.reduce_sum(tf.cast(data.counts, tf.int32))
+        return tf.reduce_sum(tf.cast(data.is_real, tf.int32))
     return ops.shape(first_array(data))[0]
 
 

@@ -81,9 +81,9 @@ class Replicas:
         """Raises unless all workers have the same number; each has to call it."""
         workers.require_same(value, self._strategy, message)
 
-    def explaining_loss_of_a_worker(self) -> contextlib.AbstractContextManager[None]:
+    def explaining_lost_worker(self) -> contextlib.AbstractContextManager[None]:
         """Within, the error that the loss of another worker ends in says what to do."""
-        return workers.explaining_loss_of_a_worker(self._strategy)
+        return workers.explaining_lost_worker(self._strategy)
 
     def of_all_workers(self, value: np.ndarray) -> np.ndarray:
         """The sum of what all workers found; each has to call it."""

@@ -60,7 +60,7 @@ def worker_number(strategy: Any) -> int:
 
 
 @contextlib.contextmanager
-def explaining_loss_of_a_worker(strategy: Any) -> Iterator[None]:
+def explaining_lost_worker(strategy: Any) -> Iterator[None]:
     """Within, the error that the loss of another worker ends in says what to do.
 
     Raises:

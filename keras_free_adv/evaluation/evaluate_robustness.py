@@ -21,11 +21,11 @@ from keras_free_adv.evaluation.finished_stages import (
 )
 from keras_free_adv.evaluation.model_identity import identity_of, weights_checksum
 from keras_free_adv.evaluation.model_warnings import is_random
+from keras_free_adv.evaluation.packing import Survivors, all_standing, any_standing
 from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
 from keras_free_adv.evaluation.progress import Progress
 from keras_free_adv.evaluation.report_warnings import warnings_of
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
-from keras_free_adv.evaluation.survivors import Survivors, all_right, any_right
 from keras_free_adv.predictions import Predictions
 from keras_free_adv.user_warnings import warn_user
 
@@ -44,12 +44,13 @@ def evaluate_robustness(
 
     An example counts as robust to an attack only if it is classified correctly
     without one, and every restart fails: stricter than the paper's protocol, which
-    picks the restart of largest loss. An example that is misclassified is never
-    attacked again: the others take its place, so that batches stay full. Random
-    numbers follow from (seed, number of the example, restart), so the result does not
-    depend on the batch size, up to float rounding. Under a MirroredStrategy each
-    replica attacks its share; on many machines each worker, and every one of them has
-    to make the call, with the same data and attacks with a seed: all get the report.
+    picks the restart of largest loss. An example that is misclassified (of several
+    labels, in all) is never attacked again: the others take its place, so that batches
+    stay full. Random numbers follow from (seed, number of the example, restart), so the
+    result does not depend on the batch size, up to float rounding. Under a
+    MirroredStrategy each replica attacks its share; on many machines each worker, and
+    every one of them has to make the call, with the same data and attacks with a seed:
+    all get the report.
 
     Args:
         model: the classifier, `[B, ...]` to `[B, C]` (adversarially trained or not).
@@ -58,8 +59,8 @@ def evaluate_robustness(
             Images lie in the attacks' `value_range`, or if they have none in that of
             the model (see `keras_free_adv.pixel_scale`).
         attacks: an attack, or a list of attacks of different names.
-        batch_size: examples in a minibatch; None for the dataset's own (of its first
-            minibatch), 128 for arrays.
+        batch_size: examples under attack at once, on each replica; None for the
+            dataset's own (of its first minibatch), 128 for arrays.
         max_examples: evaluate the first so many examples only.
         verbose: 0 for silence, 1 for a progress bar; "auto" is 1.
         resume: path of a file that keeps each attack's result as soon as it is
@@ -111,7 +112,7 @@ def evaluate_robustness(
         batch_size,
         Progress(batches.examples, parts, verbose),
     )
-    with replicas.explaining_loss_of_a_worker():
+    with replicas.explaining_lost_worker():
         stages, settings = evaluation.stages(attacks, batch_size, max_examples, resume)
     evaluation.progress.close()
     report = _report(stages, attacks, model, evaluation, settings)
@@ -188,6 +189,7 @@ class _Evaluation:
             if sum(map(len, first_images)) < LOOKED_AT:
                 first_images.append(images)
             begin = time.perf_counter()
+            # Without an attack all of them compute the same.
             compiled = attacks[0].parts()[0].compiled(self._model, view, images, labels)
             clean, _ = compiled.clean(images, labels)
             right.append(~ops.convert_to_numpy(clean.fooled))
@@ -255,7 +257,7 @@ class _Evaluation:
             standing,
         )
         for ids, images, labels in self._examples:
-            attacked = any_right(standing[ids]) & self._replicas.of_this_worker(ids)
+            attacked = any_standing(standing[ids]) & self._replicas.of_this_worker(ids)
             self.progress.add(int((~attacked).sum()))
             survivors.add(ids[attacked], images[attacked], labels[attacked])
         here = self._replicas.of_this_worker(np.arange(len(standing)))
@@ -302,8 +304,8 @@ def _report(
     evaluation: _Evaluation,
     settings: dict[str, Any],
 ) -> RobustnessReport:
-    right = {name: list(parts.values())[-1].standing for name, parts in stages.items()}
-    robust = {name: all_right(standing) for name, standing in right.items()}
+    left = {name: list(parts.values())[-1].standing for name, parts in stages.items()}
+    robust = {name: all_standing(standing) for name, standing in left.items()}
     view = next(iter(evaluation.views.values()))
     return RobustnessReport(
         accuracy={name: float(stands.mean()) for name, stands in robust.items()},
@@ -335,7 +337,7 @@ def _report(
         },
         stages={
             name: {
-                part: float(all_right(stage.standing).mean())
+                part: float(all_standing(stage.standing).mean())
                 for part, stage in parts.items()
             }
             for name, parts in stages.items()
@@ -343,7 +345,7 @@ def _report(
         },
         settings=settings,
         label_accuracy=(
-            {name: standing.mean(0).tolist() for name, standing in right.items()}
+            {name: standing.mean(0).tolist() for name, standing in left.items()}
             if view.several_labels
             else {}
         ),

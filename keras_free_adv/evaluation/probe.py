@@ -13,7 +13,7 @@ from keras import ops
 from keras_free_adv import backends
 from keras_free_adv.attacks.loss_scale import compute_dtypes
 from keras_free_adv.evaluation.input_gradients import saturated_and_flat
-from keras_free_adv.evaluation.survivors import all_right
+from keras_free_adv.evaluation.packing import all_standing
 from keras_free_adv.logits import LOGITS, PROBABILITIES, outputs_in_inference_mode
 from keras_free_adv.model_cache import ModelCache
 from keras_free_adv.predictions import Predictions
@@ -149,7 +149,9 @@ def probe(
             found.update(_of_one_class(logits, truths))
         found.update(_of_repeats(model, view, images, graphs))
         # An image that comes out as NaN is no class, as for the attacks.
-        right = all_right(~ops.convert_to_numpy(view.losses.are_wrong(truth, logits)))
+        right = all_standing(
+            ~ops.convert_to_numpy(view.losses.are_wrong(truth, logits))
+        )
         certain = found["shares"] & _are_certain(view, truth, outputs)
         # All of the images: a model may take minibatches of one size only.
         saturated, flat = saturated_and_flat(model, view, images, truth, logits, graphs)

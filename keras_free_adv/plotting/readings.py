@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 from matplotlib.axes import Axes
 
-from keras_free_adv.evaluation.survivors import all_right
+from keras_free_adv.evaluation.packing import all_standing
 from keras_free_adv.logits import outputs_in_inference_mode
 from keras_free_adv.plotting import checks
 from keras_free_adv.plotting.style import RIGHT, TEXT, WRONG
@@ -80,4 +80,4 @@ class Reading:
     def is_right(self, labels: Any) -> np.ndarray:
         """Whether each prediction is that of the label, `[B]`."""
         wrong = self._view.losses.are_wrong(self._view.encoded(labels), self._logits)
-        return all_right(~ops.convert_to_numpy(wrong))
+        return all_standing(~ops.convert_to_numpy(wrong))

@@ -122,15 +122,15 @@ class AdversarialModel(backends.Trainer, StreamTraining):
 
     def _ball(self) -> Ball:
         """What a perturbed image may be at this update."""
-        epsilon = self.epsilon * self._warmed_up()
+        epsilon = self.epsilon * self._warmup_share()
         return Ball(epsilon, self.norm, self.value_range)
 
     def _step_size(self) -> Any:
         """The length of an ascent step at this update."""
-        return self.step_size * self._warmed_up()
+        return self.step_size * self._warmup_share()
 
-    def _warmed_up(self) -> Any:
-        """How much of epsilon, and of the step, this update has.
+    def _warmup_share(self) -> Any:
+        """The share of epsilon, and of the step, that this update has.
 
         Update number u of a warm-up over w has u / w of them.
         """
@@ -156,9 +156,9 @@ class AdversarialModel(backends.Trainer, StreamTraining):
         return gradient
 
     def _update_weights(self, gradients: list[Any]) -> None:
-        """One step of the compiled optimizer, which ends this update.
+        """One step of the compiled optimizer; as in Keras, a frozen model stays.
 
-        As in Keras, a frozen model is not changed.
+        It advances the number of the update: read `_ball()` and `_step_size()` before.
         """
         self._position.number.advance()
         if self.trainable_weights:

@@ -36,7 +36,7 @@ class ChanceWarner(keras.callbacks.Callback):
     must be at chance. Without an accuracy in the logs nothing is said.
 
     Args:
-        place: the model's place in its data.
+        position: the model's position in its data.
         updates_a_pass: minibatches in one pass, times `replays`.
         examples_an_update: examples in a minibatch, divided by `replays`.
         chance: the shares of the rarest and the most frequent class.
@@ -44,13 +44,13 @@ class ChanceWarner(keras.callbacks.Callback):
 
     def __init__(
         self,
-        place: StreamPosition,
+        position: StreamPosition,
         updates_a_pass: int,
         examples_an_update: float,
         chance: tuple[float, float],
     ) -> None:
         super().__init__()
-        self._position = place
+        self._position = position
         self._least_updates = max(
             updates_a_pass, LEAST_UPDATES, LEAST_EXAMPLES / examples_an_update
         )

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_free_adv import backends, input_mask, random_numbers, validation
-from keras_free_adv.attacks.projected_ascent import projected_ascent
+from keras_free_adv.geometry import projected_ascent
 from keras_free_adv.training.adversarial_model import AdversarialModel
 
 

@@ -44,7 +44,7 @@ class FreeAdversarialModel(AdversarialModel):
         perturbed_input: name of the input that delta belongs to, when the model takes
             a dict of inputs.
         epsilon_warmup_steps: updates over which epsilon, and the steps with it, grow
-            in a line to their size; 0 for none.
+            linearly to their size; 0 for none.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -150,7 +150,7 @@ class FreeAdversarialModel(AdversarialModel):
         return {**super().get_config(), "replays": self.replays}
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves delta of every replica, and the place in the data.
+        """Saves delta of every replica, and the position in the stream.
 
         On many machines every worker has to save, each to a path of its own.
         """
@@ -160,7 +160,7 @@ class FreeAdversarialModel(AdversarialModel):
             store["delta"] = delta
 
     def load_own_variables(self, store: Any) -> None:
-        """Restores delta, now or as soon as training needs it, and the place."""
+        """Restores delta, now or as soon as training needs it, and the position."""
         super().load_own_variables(store)
         if "delta" in store.keys():  # noqa: SIM118 (an HDF5 group, not a dict)
             self._perturbation.restore(np.asarray(store["delta"]))

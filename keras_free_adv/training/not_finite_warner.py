@@ -17,7 +17,7 @@ class NotFiniteWarner(keras.callbacks.Callback):
     ReLU of NaN is 0.
 
     Args:
-        place: the model's place in its data.
+        position: the model's position in its data.
         bad: those that were found as they were read.
         replays: m.
         count: minibatches in one pass, or None if that is unknown.
@@ -25,13 +25,13 @@ class NotFiniteWarner(keras.callbacks.Callback):
 
     def __init__(
         self,
-        place: StreamPosition,
+        position: StreamPosition,
         bad: BadMinibatches,
         replays: int,
         count: int | None,
     ) -> None:
         super().__init__()
-        self._position = place
+        self._position = position
         self._bad = bad
         self._replays = replays
         self._count = count

@@ -12,7 +12,7 @@ from keras_free_adv.training.chance_warner import ChanceWarner, chance_of
 from keras_free_adv.training.not_finite_warner import NotFiniteWarner
 from keras_free_adv.training.passes_logger import PassesLogger
 from keras_free_adv.training.py_dataset_epochs import PyDatasetEpochs
-from keras_free_adv.training.stream_entry import StreamEntry
+from keras_free_adv.training.stream_position import StreamPosition
 
 
 def with_own_callbacks(
@@ -29,7 +29,7 @@ def with_own_callbacks(
     """
     count, position = source.count, model.stream_position
     own: list[keras.callbacks.Callback] = [
-        StreamEntry(position),
+        UpdateNumberSetter(position),
         NotFiniteWarner(position, bad, model.replays, count),
     ]
     if count is not None:
@@ -55,3 +55,15 @@ def _chance_warner(model: Any, source: Minibatches, count: int) -> list[ChanceWa
         return []
     updates, examples = count * model.replays, source.rows / model.replays
     return [ChanceWarner(model.stream_position, updates, examples, chance)]
+
+
+class UpdateNumberSetter(keras.callbacks.Callback):
+    """Numbers an epoch's updates from the model's position, which a backup may move."""
+
+    def __init__(self, position: StreamPosition) -> None:
+        super().__init__()
+        self._position = position
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Tells the compiled training step the number of its next update."""
+        self._position.set_number()

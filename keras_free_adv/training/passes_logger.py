@@ -10,9 +10,9 @@ from keras_free_adv.training.stream_position import StreamPosition
 class PassesLogger(keras.callbacks.Callback):
     """Logs how many passes through the data have been made."""
 
-    def __init__(self, place: StreamPosition, updates_a_pass: int) -> None:
+    def __init__(self, position: StreamPosition, updates_a_pass: int) -> None:
         super().__init__()
-        self._position = place
+        self._position = position
         self._updates_a_pass = updates_a_pass
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

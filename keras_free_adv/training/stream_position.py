@@ -12,8 +12,9 @@ from keras_free_adv.training.update_number import UpdateNumber
 class StreamPosition:
     """Which update of the stream comes next.
 
-    Together with the seed it determines the minibatch, and which of its replays. It
-    belongs to the model, outlives a `fit`, and is saved with the model.
+    Together with the seed it determines the minibatch (but of a `tf.data` pipeline of
+    the user's own, see `LiveDataset`), and which of its replays. It belongs to the
+    model, outlives a `fit`, and is saved with the model.
 
     Attributes:
         seed: of the stream.
@@ -38,13 +39,13 @@ class StreamPosition:
         """Returns (seed, number of the next update)."""
         return self.seed, self.update
 
-    def enter(self, *, on_batch: bool = False) -> None:
-        """Begins an epoch of the stream, or a `train_on_batch`, at its next update."""
+    def set_number(self, *, on_batch: bool = False) -> None:
+        """Numbers the next update, of the stream or of `train_on_batch`."""
         self._on_batch = on_batch
         self.number.set(self.update + (self.updates_on_batches if on_batch else 0))
 
-    def skips(self, model: Any) -> bool:
-        """Whether a restored backup already made the updates of this execution."""
+    def passes_over(self, model: Any) -> bool:
+        """Passes over an execution that a restored backup already made, if it did."""
         if self._on_batch or self.skip <= 0:
             return False
         self.skip -= model.steps_per_execution

@@ -27,7 +27,7 @@ from keras_free_adv.distribution import padded_batch, reductions, workers
 from keras_free_adv.distribution.replica_statistics import (
     warn_of_statistics_that_drift,
 )
-from keras_free_adv.distribution.workers import explaining_loss_of_a_worker
+from keras_free_adv.distribution.workers import explaining_lost_worker
 from keras_free_adv.training.data_checks import (
     check_finite,
     check_fit_arguments,
@@ -70,7 +70,7 @@ class StreamTraining(WrappedModel):
     _strategy: Any
     _in_scope: Any
     _counted: Any
-    _draws_skipped: bool
+    _passing_over_draws: bool
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class StreamTraining(WrappedModel):
     # The images among the model's inputs.
 
     def _images_of(self, x: Any) -> Any:
-        """The perturbed input, in float."""
+        """The clean images, in float: the input that is to be perturbed."""
         return ops.cast(self._input.of(x), self._pixel_dtype)
 
     def _with_images(self, x: Any, images: Any) -> Any:
@@ -112,6 +112,7 @@ class StreamTraining(WrappedModel):
     ) -> Any:
         """Calls the user's model, or what is behind its random head."""
         if behind_head and self._head is not None:
+            # `training` reaches the layers by Keras' call context.
             return self._head.call_rest(self._input.of(inputs), inputs)
         return super().call(inputs, training=training)
 
@@ -198,7 +199,7 @@ class StreamTraining(WrappedModel):
         source = self._checked(source)
         steps_per_epoch = _steps(source, steps_per_epoch)
         with (
-            explaining_loss_of_a_worker(self._strategy),
+            explaining_lost_worker(self._strategy),
             executions_that_divide(self, steps_per_epoch),
             self._leaving_nothing(),
         ):
@@ -246,7 +247,7 @@ class StreamTraining(WrappedModel):
     def _stream_begins(self) -> tuple[int, int]:
         """The seed, and the update whose minibatch Keras draws first."""
         seed, update = self._position.current()
-        return seed, update - self._position.skip * self._draws_skipped
+        return seed, update - self._position.skip * self._passing_over_draws
 
     def _begin(
         self,
@@ -319,9 +320,10 @@ class StreamTraining(WrappedModel):
         return False
 
     def _enter_data(self, count: int | None) -> int:
-        """Returns the updates made on this data; new data begins at a whole replay.
+        """Returns the updates made on this data.
 
-        Other data is known by its number of minibatches.
+        New data, which is what has another number of minibatches, begins at the first
+        replay of a minibatch: the position moves up to there.
         """
         if self._count is not None and count != self._count:
             self._position.update = (
@@ -357,11 +359,11 @@ class StreamTraining(WrappedModel):
         self._train_behind(None)
         self._prepare(sample, rows=len(first_array(sample)))
         self.make_train_function()
-        self._position.enter(on_batch=True)
+        self._position.set_number(on_batch=True)
         return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Makes the compiled update, and has it count the place in the data."""
+        """Makes the compiled update, and has it advance the position."""
         if self.train_function is None or force:
             self._position.number.create(self._strategy)
             super().make_train_function(force=True)
@@ -456,10 +458,10 @@ class StreamTraining(WrappedModel):
                 f"{self.replays} epochs, or lower `replays`."
             )
 
-    # The place in the data is saved with the model.
+    # The position, "place" in files since the first release, is saved with the model.
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves the place in the data."""
+        """Saves the position in the stream."""
         super().save_own_variables(store)
         store["place"] = np.asarray(self._position.current(), "int64")
         store["updates_on_batches"] = np.asarray(
@@ -467,7 +469,7 @@ class StreamTraining(WrappedModel):
         )
 
     def load_own_variables(self, store: Any) -> None:
-        """Restores the place in the data, if it was saved."""
+        """Restores the position in the stream, if it was saved."""
         if "place" in store.keys():  # noqa: SIM118 (an HDF5 group, not a dict)
             before = self._position.seed
             self._position.seed, self._position.update = map(

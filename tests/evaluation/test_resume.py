@@ -17,7 +17,7 @@ from keras_free_adv import (
 )
 from keras_free_adv.evaluation.finished_stages import FinishedStages, Stage
 from keras_free_adv.evaluation.model_identity import identity_of
-from keras_free_adv.evaluation.survivors import Survivors
+from keras_free_adv.evaluation.packing import Survivors
 from tests.conftest import from_logits, small_images, small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

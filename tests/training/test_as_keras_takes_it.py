@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_free_adv import FreeAdversarialModel, PGDAdversarialModel
+from keras_free_adv import FreeAdversarialModel, PGDAdversarialModel, backends
 from tests.conftest import from_logits, small_images
 
 
@@ -211,8 +211,9 @@ def test_a_py_dataset_without_end_is_told_of_the_epochs_of_fit():
         model.fit(data, epochs=3, steps_per_epoch=2, verbose=0)
         return data.calls
 
-    # Keras also ends an epoch, which never began, before the first.
-    assert calls(lambda model: model) == ["end", *["begin", "end"] * 3]
+    if backends.NAME == "tensorflow":
+        # Keras also ends an epoch, which never began, before the first.
+        assert calls(lambda model: model) == ["end", *["begin", "end"] * 3]
     assert calls(free) == ["begin", "end"] * 3
 
 

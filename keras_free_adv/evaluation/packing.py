@@ -33,11 +33,11 @@ class Survivors:
         batch_size: examples in a full batch.
         finished: called with how many examples have met their end, one way or the
             other.
-        right: what the model gets right of all N examples before the attack: `[N]`,
-            or of several labels `[N, L]`, bool.
+        standing: what the model gets right of all N examples before the attack:
+            `[N]`, or of several labels `[N, L]`, bool.
 
     Attributes:
-        right: the same after the attack.
+        standing: the same after the attack.
         seconds: wall-clock seconds spent in the attack.
         forward: examples that went forward through the model, counted once a pass.
         backward: the same of backward passes.
@@ -51,7 +51,7 @@ class Survivors:
         replicas: Replicas,
         batch_size: int,
         finished: Callable[[int], None],
-        right: np.ndarray,
+        standing: np.ndarray,
     ) -> None:
         self._attack = attack
         self._model = model
@@ -60,7 +60,7 @@ class Survivors:
         self._batch_size = batch_size
         self._finished = finished
         self._runs = attack.runs(view.alternatives + 1)
-        self.right = right.copy()
+        self.standing = standing.copy()
         self._waiting: list[tuple[np.ndarray, ...]] = []
         # Of the batch: ids and numbers of runs here, the rest on the device.
         self._ids = np.zeros((0,), "int32")
@@ -81,7 +81,7 @@ class Survivors:
         """Finishes every run; returns what the model still gets right."""
         while len(self._ids) + self._number_waiting:
             self._advance()
-        return self.right
+        return self.standing
 
     @property
     def _number_waiting(self) -> int:
@@ -138,8 +138,8 @@ class Survivors:
 
     def _take_out(self) -> None:
         images, labels, active = self._rows  # type: ignore[misc]
-        self.right[self._ids] &= ~ops.convert_to_numpy(active.best.fooled)
-        fooled = ~any_right(self.right[self._ids])
+        self.standing[self._ids] &= ~ops.convert_to_numpy(active.best.fooled)
+        fooled = ~any_standing(self.standing[self._ids])
         ended = ops.convert_to_numpy(active.step) >= self._attack.steps_of_a_run
         again = ended & ~fooled & (self._run + 1 < self._runs)
         withstood = ended & ~fooled & ~again
@@ -165,11 +165,11 @@ class Survivors:
         )
 
 
-def any_right(right: np.ndarray) -> np.ndarray:
+def any_standing(standing: np.ndarray) -> np.ndarray:
     """Whether something is left to attack in each example, `[B]`, bool."""
-    return np.asarray(right.reshape(len(right), -1).any(-1))
+    return np.asarray(standing.reshape(len(standing), -1).any(-1))
 
 
-def all_right(right: np.ndarray) -> np.ndarray:
+def all_standing(standing: np.ndarray) -> np.ndarray:
     """Whether the model gets each example right, `[B]`, bool: all its labels."""
-    return np.asarray(right.reshape(len(right), -1).all(-1))
+    return np.asarray(standing.reshape(len(standing), -1).all(-1))
