@@ -40,6 +40,29 @@ def test_digits_are_images_in_zero_to_one():
     assert images.max() == 1
 
 
+def test_the_sample_holds_ten_test_images_of_each_class():
+    data = datasets.load("cifar10_sample", split="test", batch_size=100)
+    ((images, labels),) = data
+    assert images.shape == (100, 32, 32, 3)
+    assert np.bincount(labels).tolist() == [10] * 10
+    assert data.class_names[0] == "airplane"
+    assert images.numpy().max() == 1
+    with pytest.raises(ValueError, match="`split` must be one of"):
+        datasets.load("cifar10_sample", split="train", batch_size=100)
+    # They are the first ones, in the order of the test set.
+    cifar()
+    whole = datasets.load("cifar10", split="test", batch_size=500)
+    first, classes = next(iter(whole))
+    assert whole.class_names == data.class_names
+    taken = {c: 0 for c in range(10)}
+    expected = []
+    for number, c in enumerate(classes.numpy()):
+        if taken[c] < 10:
+            taken[c] += 1
+            expected.append(number)
+    np.testing.assert_array_equal(images, first.numpy()[expected])
+
+
 def test_train_and_test_share_no_image():
     parts = [
         np.concatenate([x.numpy().reshape(len(x), -1) for x, _ in data])

@@ -41,10 +41,12 @@ def load(
     model, whatever the number of replays.
 
     Args:
-        name: "digits" (scikit-learn's, 8x8 gray images, no download), or the name of
-            any image classification set of TensorFlow Datasets, such as "cifar10",
-            "cifar100" or "imagenet2012".
-        split: "train" or "test" for digits; a TFDS split such as "train[:90%]".
+        name: "digits" (scikit-learn's, 8x8 gray images, no download); "cifar10_sample"
+            (100 test images of CIFAR-10, ten of each class, from this package); or the
+            name of any image classification set of TensorFlow Datasets, such as
+            "cifar10", "cifar100" or "imagenet2012".
+        split: "train" or "test" for digits, "test" for the sample; a TFDS split such
+            as "train[:90%]".
         batch_size: images in a minibatch; the last of a pass may be shorter.
         augment: "none" or "standard". For images of one size, "standard" pads by an
             eighth of the image with zeros, crops at random, and flips left to right at
@@ -94,6 +96,8 @@ def load(
         )
     if name == "digits":
         source = sources.digits(split)
+    elif name == "cifar10_sample":
+        source = sources.cifar10_sample(split)
     else:
         source = sources.from_tfds(name, split, data_dir)
     count = source.size // batch_size

@@ -1,12 +1,19 @@
-"""The examples of a set, still encoded: scikit-learn's digits, or from TFDS."""
+"""The examples of a set, still encoded: from this package, scikit-learn, or TFDS."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from keras_free_adv import validation
 
 LARGE = 100_000
+CIFAR10_SAMPLE = Path(__file__).with_name("cifar10_sample.npz")
+CIFAR10_CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
 # Sets of letters and digits: a mirrored one is another sign, or none.
 _SIGNS = ("emnist", "kmnist", "mnist", "mnist_corrupted", "omniglot", "svhn_cropped")
 
@@ -37,6 +44,15 @@ class Source:
     def classes(self) -> int:
         """The number of classes."""
         return len(self.class_names)
+
+
+def cifar10_sample(split: str) -> Source:
+    """Test images of CIFAR-10 that come with this package, ten of each class."""
+    validation.one_of("split", split, ("test",))
+    with np.load(CIFAR10_SAMPLE) as stored:
+        x, y = stored["images"].astype("float32") / 255.0, stored["labels"]
+    examples = tf.data.Dataset.from_tensor_slices((x, y))
+    return Source(examples, len(x), x.nbytes, CIFAR10_CLASSES, x.shape[1:], "pixels")
 
 
 def digits(split: str) -> Source:
