@@ -243,7 +243,7 @@ def main(argv: list[str]) -> None:
     strategy = strategy_of(FLAGS.strategy)
     try:
         scope = contextlib.nullcontext() if strategy is None else strategy.scope()
-        with scope, workers.explaining_loss_of_a_worker(strategy):
+        with scope, workers.explaining_lost_worker(strategy):
             run(recipe)
     except workers.WorkerLost as error:
         sys.exit(str(error))
