@@ -32,7 +32,7 @@ from keras_free_adv import (
     plotting,
     zoo,
 )
-from tests.conftest import from_logits, small_images
+from tests.conftest import compiled, from_logits, small_images
 
 matplotlib.use("agg")
 
@@ -322,8 +322,8 @@ def test_an_attack_refuses_what_the_model_contradicts(name):
 def test_an_attack_finds_the_scale_inside_a_graph():
     model = network(adapted(PIXELS))
     attack = PGDAttack(25.0, steps=1, random_start=False, from_logits=True)
-    inside_graph = tf.function(lambda x, y: attack(x, y, model=model))
-    found = inside_graph(tf.constant(PIXELS), tf.constant(LABELS)).numpy()
+    inside_graph = compiled(lambda x, y: attack(x, y, model=model), model)
+    found = keras.ops.convert_to_numpy(inside_graph(PIXELS, LABELS))
     assert np.ptp(found - PIXELS) > 40
 
 
@@ -423,6 +423,7 @@ def served_probabilities(path):
     return signature(images=tf.constant(PIXELS, tf.uint8))["probabilities"].numpy()
 
 
+@pytest.mark.tensorflow_only
 def test_a_served_model_answers_as_the_model_does(tmp_path):
     """The example of the issue: nothing is said of a plain model from a file."""
     eight_bit()[0].save(tmp_path / "model.keras")
@@ -434,6 +435,7 @@ def test_a_served_model_answers_as_the_model_does(tmp_path):
         export_for_serving(model, tmp_path / "served", value_range=(0, 1))
 
 
+@pytest.mark.tensorflow_only
 def test_a_file_for_litert_answers_as_the_model_does(tmp_path):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     model, _ = eight_bit()

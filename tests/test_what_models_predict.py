@@ -402,6 +402,7 @@ SERVED = {
 }
 
 
+@pytest.mark.tensorflow_only
 @pytest.mark.parametrize("outputs", SERVED)
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_what_is_served_is_what_the_model_predicts(outputs, wrapped, tmp_path):
@@ -420,6 +421,7 @@ def test_what_is_served_is_what_the_model_predicts(outputs, wrapped, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.tensorflow_only
 @pytest.mark.parametrize("outputs", ["softmax", "sigmoids", "logits of labels, said"])
 def test_what_litert_answers_is_what_the_model_predicts(outputs, tmp_path):
     interpreter = pytest.importorskip(

@@ -129,6 +129,7 @@ class AveragedWeights(keras.callbacks.Callback):
         """Leaves the averages in the model, as Keras leaves those of the weights."""
         self._training_weights = None
         self._assign_statistics()
+        self._make_weights_copies()
 
     @contextlib.contextmanager
     def training_weights(self) -> Iterator[None]:
@@ -148,6 +149,7 @@ class AveragedWeights(keras.callbacks.Callback):
         # As Keras does when training ends.
         self._optimizer().finalize_variable_values(self.model.trainable_variables)
         self._assign_statistics()
+        self._make_weights_copies()
 
     def _restore_training_weights(self) -> None:
         if self._training_weights is not None:
@@ -160,6 +162,14 @@ class AveragedWeights(keras.callbacks.Callback):
             for statistic, average in pairs:
                 statistic.assign(average)
 
+    def _make_weights_copies(self) -> None:
+        """Gives the model arrays of its own.
+
+        On JAX a variable shares the array that it is assigned, and each step deletes
+        the arrays that it is given: the averages would be gone with the weights.
+        """
+        self.model.set_weights(self.model.get_weights())
+
     def _updates_made(self, batch: int) -> int:
         """How many updates; of a plain Keras model, those of this epoch."""
         if isinstance(self.model, AdversarialModel):
@@ -170,7 +180,7 @@ class AveragedWeights(keras.callbacks.Callback):
         """The variables that training moves without a gradient."""
         return [
             v
-            for v in self.model.non_trainable_variables
+            for v in self.model.non_trainable_weights
             if keras.backend.is_float_dtype(keras.backend.standardize_dtype(v.dtype))
         ]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from keras.ops import convert_to_numpy
+from keras.ops import convert_to_numpy, convert_to_tensor
 
 from keras_free_adv.geometry import Ball
 from keras_free_adv.teaching.arrays import (
@@ -50,7 +50,8 @@ def check_projection(project: Callable[..., Any]) -> Verdict:
 def _findings(project: Callable[..., Any]) -> Iterator[str]:
     images, points = _example()
     ball = Ball(_EPSILON, "linf", (0.0, 1.0))
-    expected = convert_to_numpy(ball.keep_inside(points, images))
+    nearest = ball.keep_inside(convert_to_tensor(points), convert_to_tensor(images))
+    expected = convert_to_numpy(nearest)
     given = points.copy(), images.copy()
     returned = project(*given, _EPSILON)
     yield from changed_in_place(points, given[0], "points")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from keras.ops import convert_to_numpy
+from keras.ops import convert_to_numpy, convert_to_tensor
 
 from keras_free_adv.geometry import Ball
 from keras_free_adv.teaching.arrays import ROUNDING, alike
@@ -42,7 +42,9 @@ class StepSetting(NamedTuple):
     def next_point(self, query: GradientQuery) -> np.ndarray:
         """The point after one step of the library."""
         ball = Ball(self.epsilon, "linf", (0.0, 1.0))
-        moved = ball.climb(query.point, self.images, query.gradient, self.step_size)
+        given = (query.point, self.images, query.gradient)
+        point, images, gradient = map(convert_to_tensor, given)
+        moved = ball.climb(point, images, gradient, self.step_size)
         return convert_to_numpy(moved)
 
     def leads_to(self, query: GradientQuery, point: np.ndarray) -> bool:

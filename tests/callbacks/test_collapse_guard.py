@@ -292,6 +292,8 @@ def test_it_agrees_with_an_evaluation_beside_it():
 
 
 @pytest.mark.filterwarnings("ignore:Early stopping conditioned")
+# Weights as each backend draws them, hardly trained, may see one class only.
+@pytest.mark.filterwarnings("ignore:The model predicts class")
 def test_a_callback_that_comes_too_early_is_named_at_the_start():
     early = keras.callbacks.EarlyStopping(KEY, mode="max")
     with pytest.warns(UserWarning, match="EarlyStopping.*before CollapseGuard in the"):
@@ -349,6 +351,7 @@ def test_an_error_of_the_evaluation_is_not_hidden():
 
 
 @pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
+@pytest.mark.filterwarnings("ignore:The model predicts class")
 def test_of_a_model_that_is_not_built_the_first_epoch_tells():
     """As it has no classes yet to check the labels against."""
     network = keras.Sequential([keras.layers.Dense(2)])

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import ops
 
 from keras_free_adv import (
     PGDAttack,
@@ -13,7 +14,8 @@ from keras_free_adv import (
     random_numbers,
 )
 from keras_free_adv.distribution import replicas
-from tests.conftest import small_images, small_network
+from keras_free_adv.teaching import loss_and_gradient_of
+from tests.conftest import outputs_of, small_images, small_network
 from tests.training.test_cost import Batches
 
 pytestmark = pytest.mark.filterwarnings("ignore:Only .* examples were evaluated")
@@ -43,13 +45,13 @@ def test_robust_means_that_neither_nothing_nor_any_restart_fools_the_model(train
     report = evaluate_robustness(
         network, (images, labels), [attack(restarts=4, name="many")], verbose=0
     )
-    natural = network(images).numpy().argmax(1) == labels
+    natural = outputs_of(network, images).argmax(1) == labels
     np.testing.assert_array_equal(report.robust["natural"], natural)
     assert report.accuracy["natural"] == natural.mean()
 
     whole = attack(restarts=4)
-    adversarial = np.asarray(whole(images, labels, model=network))
-    robust = natural & (network(adversarial).numpy().argmax(1) == labels)
+    adversarial = ops.convert_to_numpy(whole(images, labels, model=network))
+    robust = natural & (outputs_of(network, adversarial).argmax(1) == labels)
     np.testing.assert_array_equal(report.robust["many"], robust)
     assert 0.05 < report.accuracy["many"] < report.accuracy["natural"]
 
@@ -77,22 +79,18 @@ def test_results_do_not_depend_on_batching(trained):
 
 def evaluations_needed(network, images, labels, restarts):
     """Forward passes of PGD with 4 steps, one example at a time, as published."""
-    standing = network(images).numpy().argmax(1) == labels
-    needed = 0
+    standing = outputs_of(network, images).argmax(1) == labels
+    gradient_of, needed = loss_and_gradient_of(network), 0
     for number in range(restarts):
         keys = random_numbers.keys_of_examples(5, np.arange(len(images)), number)
-        noise = geometry.get_norm("linf").noise(keys, tf.constant(images), 0.08)
-        point = np.clip(images + noise, 0, 1)
+        at = ops.convert_to_tensor(images)
+        noise = geometry.get_norm("linf").noise(keys, at, 0.08)
+        point = np.clip(images + ops.convert_to_numpy(noise), 0, 1)
         for _ in range(5):
             needed += standing.sum()
-            with tf.GradientTape() as tape:
-                tape.watch(point := tf.constant(point))
-                logits = network(point)
-                loss = keras.losses.sparse_categorical_crossentropy(
-                    labels, logits, from_logits=True
-                )
-            standing &= logits.numpy().argmax(1) == labels
-            moved = point + 0.05 * tf.sign(tape.gradient(loss, point))
+            standing &= outputs_of(network, point).argmax(1) == labels
+            _, gradient = gradient_of(point, labels)
+            moved = point + 0.05 * np.sign(gradient)
             delta = np.clip(moved - images, -0.08, 0.08)
             point = np.clip(images + delta, 0, 1).astype("float32")
     return needed
@@ -201,7 +199,7 @@ def test_an_attack_that_fails_at_an_epsilon_over_the_whole_range_gives_a_warning
     stepped = keras.ops.sigmoid(1e5 * (flat - 0.5))
     network = keras.Model(inputs, keras.layers.Dense(3)(stepped))
     images, _ = small_images(120)
-    labels = network(images).numpy().argmax(1)
+    labels = outputs_of(network, images).argmax(1)
     blind = PGDAttack(1.0, steps=2, random_start=False)
     with pytest.warns(UserWarning, match="covers the whole pixel range"):
         evaluate_robustness(network, (images, labels), blind, verbose=0)

@@ -21,6 +21,7 @@ from keras_free_adv import (
 from keras_free_adv.evaluation.probe import Probe
 from keras_free_adv.evaluation.report_warnings import warnings_of
 from tests.attacks.test_pgd_attack import linear_model
+from tests.conftest import outputs_of
 
 layers = keras.layers
 SHAPE = (8, 8, 1)
@@ -263,7 +264,7 @@ def test_one_sigmoid_unit_that_one_of_the_attacks_misreads(order):
         ]
     )
     images = np.random.default_rng(0).uniform(0, 1, (400, 4, 4, 1)).astype("float32")
-    labels = (unit(images).numpy()[:, 0] > 0.5).astype(int)
+    labels = (outputs_of(unit, images)[:, 0] > 0.5).astype(int)
     attacks = [pgd(), pgd(name="misled", from_logits=True)]
     assert_says(
         of_misreading(evaluation_warnings(unit, (images, labels), attacks[::order])),
@@ -302,7 +303,7 @@ def test_a_wrong_pixel_scale(undefended):
     with pytest.warns(UserWarning, match="^Pixels") as caught:
         evaluate_robustness(*undefended, pgd(**scale), verbose=0)
     assert_says(
-        [str(warning.message) for warning in caught],
+        [str(one.message) for one in caught if one.category is UserWarning],
         r"^Pixels lie between .* and 1, 0.4% of value_range=\(0, 255\)",
     )
 

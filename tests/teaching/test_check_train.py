@@ -4,6 +4,9 @@ import tensorflow as tf
 from keras_free_adv.teaching import check_train
 from tests.teaching.mutants import TRAIN, function
 
+# It checks code that is written with tf.GradientTape.
+pytestmark = pytest.mark.tensorflow_only
+
 
 def test_the_right_one_passes():
     verdict = check_train(function(TRAIN))

@@ -41,6 +41,7 @@ def test_it_shows_neither_solutions_nor_what_is_for_lecturers():
         assert giveaway not in text, giveaway
 
 
+@pytest.mark.tensorflow_only  # two of the six are written with tf.GradientTape
 def test_it_runs_blank_and_says_of_each_that_it_is_not_written_yet():
     text = COPY.read_text().replace("EPOCHS = 30", "EPOCHS = 2")
     said = said_by(text)

@@ -116,7 +116,7 @@ def test_a_minibatch_of_a_later_pass_is_named_when_it_is_trained_on():
 
     model = free(replays=2)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)
         model.fit(data, epochs=4, verbose=0, callbacks=[When()])
     assert "Minibatch 1 of pass 1" in str(caught[0].message)
     # Two replays of each: minibatch 6 is trained on in the updates 12 and 13.

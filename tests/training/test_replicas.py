@@ -2,7 +2,11 @@
 
 import textwrap
 
+import pytest
+
 from tests.conftest import said_by
+
+pytestmark = pytest.mark.tensorflow_only
 
 PROGRAM = textwrap.dedent(
     """

@@ -110,7 +110,8 @@ def test_without_training_argument_it_trains_in_inference_mode_as_keras_does(met
         model.fit(IMAGES, LABELS, batch_size=20, epochs=3, verbose=0)
     for one, other in zip(plain.get_weights(), inside.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-    assert np.all(inside.regularize.batch_norm.moving_mean == 0.0)
+    moving_mean = ops.convert_to_numpy(inside.regularize.batch_norm.moving_mean)
+    assert np.all(moving_mean == 0.0)
 
 
 class OwnPrediction(keras.Model):
@@ -132,12 +133,12 @@ class OwnPredictStep(OwnPrediction):
 class OwnPredict(OwnPrediction):
     def predict(self, x, temperature=1.0, **kwargs):
         logits = super().predict(x, **kwargs)
-        return np.asarray(ops.softmax(logits / temperature))
+        return ops.convert_to_numpy(ops.softmax(logits / temperature))
 
 
 class OwnPredictOnBatch(OwnPrediction):
     def predict_on_batch(self, x):
-        return np.asarray(ops.softmax(super().predict_on_batch(x)))
+        return ops.convert_to_numpy(ops.softmax(super().predict_on_batch(x)))
 
 
 @pytest.mark.parametrize("kind", [OwnPredictStep, OwnPredict, OwnPredictOnBatch])
@@ -186,6 +187,7 @@ def test_losses_of_outputs_add_up_on_a_short_last_minibatch(method):
     logs = model.fit(IMAGES, labels, batch_size=8, verbose=0).history
     for name in "ab":
         expected = from_logits()(labels[name], model.model(IMAGES)[name])
+        expected = ops.convert_to_numpy(expected)
         np.testing.assert_allclose(logs[f"{name}_loss"], [expected], rtol=1e-5)
     total = np.add(logs["a_loss"], logs["b_loss"])
     np.testing.assert_allclose(total, logs["loss"], rtol=1e-5)
