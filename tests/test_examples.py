@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_free_adv import datasets, plotting
+from keras_free_adv import datasets, plotting, zoo
 from tests.conftest import by_hand, said_by
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -541,3 +541,12 @@ def test_the_results_page_holds_what_the_kept_reports_print(tmp_path):
     printed = [line for line in out.splitlines() if line.startswith("|")]
     assert len(printed) > 25
     assert [line for line in printed if line not in page] == []
+
+
+def test_a_card_is_printed_and_a_run_without_reports_gets_none(tmp_path):
+    said = run("make_pretrained.py", "--show=digits_free")
+    assert said.strip() == str(zoo.card("digits_free"))
+    said = fails("make_pretrained.py", f"--run={tmp_path}")
+    assert "--about=SENTENCE are needed" in said
+    said = fails("make_pretrained.py", f"--run={tmp_path}", "--about=Mine.")
+    assert "is not the folder of a run" in said
