@@ -70,6 +70,28 @@ def silence_checkpoint(callback: keras.callbacks.ModelCheckpoint) -> None:
     callback._batches_seen_since_last_saving = -(2**62)
 
 
+def give_back_state(model: keras.Model, state: tuple[Any, ...]) -> None:
+    """Gives a model on JAX its variables back, when a step of `fit` fails.
+
+    `fit` takes the arrays out of the variables before the step, and without this a
+    model that is refused in its first step has no weights left. Relied on: the order
+    of the state, and that `fit` attaches the state of the last step that went well
+    unless `_jax_state_synced` says that this was done.
+    """
+    groups = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    if any(array.is_deleted() for array in tree.flatten(state)):
+        return  # the step took them over before it failed
+    for variables, arrays in zip(groups, state, strict=True):
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+    model._jax_state_synced = True
+
+
 def loss_tracker(model: keras.Model) -> Any:
     """The metric behind the logged "loss".
 

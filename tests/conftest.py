@@ -133,6 +133,20 @@ def outputs_of(model, images):
     return ops.convert_to_numpy(model(images, training=False))
 
 
+def tell(function, tensor):
+    """Calls a function with the values of a tensor, from a compiled step too."""
+    if backends.NAME == "jax":
+        import jax
+
+        jax.debug.callback(lambda values: function(np.array(values)), tensor)
+    elif backends.NAME == "tensorflow":
+        import tensorflow as tf
+
+        tf.py_function(lambda values: function(values.numpy()), [tensor], [])
+    else:
+        function(ops.convert_to_numpy(tensor).copy())
+
+
 def compiled(function, model):
     """A compiled function of tensors of these sizes, that calls the model."""
     return backends.compiled(function, lambda: model, any_size=False)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_free_adv import PGDAdversarialModel, keras_internals
+from keras_free_adv import PGDAdversarialModel, backends, keras_internals
 from keras_free_adv.backends.final_operation import AFFINE, SIGMOID, SOFTMAX
 from keras_free_adv.data import keys
 from keras_free_adv.data.keyed_augmentation import (
@@ -438,3 +438,18 @@ def test_what_was_replaced_to_see_the_final_operation_is_put_back_after_an_error
         keras_internals.outputs_of_final_activation(model, fails)
     assert model.layers[-1].activation is keras.activations.softmax
     assert "call" not in vars(model.layers[-1])
+
+
+@pytest.mark.skipif(backends.NAME != "jax", reason="JAX takes a model's arrays out")
+def test_a_model_that_is_refused_in_its_first_step_keeps_its_variables():
+    inputs = keras.Input((6, 6, 1))
+    blind = keras.layers.Flatten()(keras.ops.stop_gradient(inputs))
+    network = keras.Model(inputs, keras.layers.Dense(3)(blind))
+    before = network.get_weights()
+    model = PGDAdversarialModel(network, 0.1, steps=1)
+    model.compile(keras.optimizers.Adam(), from_logits())
+    with pytest.raises(ValueError, match="differentiably"):
+        model.fit(*small_images(8), verbose=0)
+    for one, other in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert int(model.optimizer.iterations) == 0

@@ -95,21 +95,21 @@ def value_and_gradient(
         values, updates = pure(images)
         return jnp.sum(values[0]), (values, updates)
 
-    if not _is_differentiable(lambda images: loss_of(images)[0], images):
-        values, updates = pure(images)
-        _assign(updates)
-        return values, None
     gradient, (values, updates) = jax.grad(loss_of, has_aux=True)(images)
     _assign(updates)
+    if not _is_differentiable(lambda images: loss_of(images)[0], images, gradient):
+        return values, None
     return values, gradient
 
 
-def _is_differentiable(function: Callable, images: Any) -> bool:
+def _is_differentiable(function: Callable, images: Any, gradient: Any) -> bool:
     """Whether a scalar depends on the images by operations that have a gradient.
 
     JAX gives zeros where it does not, as behind argmax or rounding. Here a tangent of
     the images is followed through the function: it must reach the result.
     """
+    if not is_symbolic(gradient) and gradient.any():
+        return True  # run eagerly, the function need not be traced as well
     tangent = jnp.zeros_like(images)
     traced = jax.make_jaxpr(lambda t: jax.jvp(function, (images,), (t,))[1])(tangent)
     reached = set(traced.jaxpr.invars)
@@ -264,7 +264,7 @@ WRONG_SIZE = (ValueError, TypeError)
 
 def rounds_float32() -> bool:
     """Whether products of float32 are computed with fewer digits, as TensorFloat-32."""
-    precision = jax.config.read("jax_default_matmul_precision")
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return jax.default_backend() != "cpu" and precision not in ("highest", "float32")
 
 
@@ -380,7 +380,7 @@ class Trainer:
         _assign(updates)
         if delta is not None:
             of_delta = functools.partial(scaled_loss, values)
-            if not _is_differentiable(lambda delta: of_delta(delta)[0], delta):
+            if not _is_differentiable(lambda d: of_delta(d)[0], delta, g_delta):
                 g_delta = None
         return loss, y_pred, g_theta, g_delta
 
@@ -403,7 +403,11 @@ class Trainer:
         def counted(state: Any, iterator: Any) -> tuple[dict[str, Any], Any]:
             if position.passes_over(self):
                 return {}, state
-            logs, state = train_function(state, iterator)
+            try:
+                logs, state = train_function(state, iterator)
+            except BaseException:
+                keras_internals.give_back_state(self, state)  # type: ignore[arg-type]
+                raise
             position.count(self)
             return logs, state
 

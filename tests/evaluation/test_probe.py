@@ -25,6 +25,13 @@ class Call(keras.layers.Layer):
         return self.function(inputs)
 
 
+class KeepsShape(Call):
+    """Says so, or Keras would call it with other batch sizes to find out."""
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
 class Noise(keras.layers.Layer):
     """Noise in inference, too."""
 
@@ -289,7 +296,7 @@ def test_what_counts_as_rounding(policy, step, counted):
         return x + ops.cast(smaller, "float32") * step
 
     inputs = keras.Input((3,), dtype="float32")
-    call = Call(with_step)
+    call = KeepsShape(with_step)
     call.dtype_policy = keras.DTypePolicy("float32")
     model = keras.Model(inputs, call(inputs))
     model.dtype_policy = keras.DTypePolicy(policy)
@@ -311,11 +318,7 @@ def of_size(size):
             raise ValueError(f"minibatches of {size} only")
         return x
 
-    class OfSize(Call):
-        def compute_output_shape(self, shape):  # or Keras calls it with other sizes
-            return shape
-
-    return behind(OfSize(check))
+    return behind(KeepsShape(check))
 
 
 def test_a_model_that_fails_when_it_is_looked_at_ends_nothing():

@@ -188,7 +188,8 @@ def test_a_loss_that_runs_away_is_named_by_its_update(executions, expected):
 
         def update_step(self, gradient, variable, learning_rate):
             second = keras.ops.equal(self.iterations, 1)
-            self.assign(variable, keras.ops.where(second, np.inf, variable))
+            value = keras.ops.convert_to_tensor(variable)
+            self.assign(variable, keras.ops.where(second, np.inf, value))
 
     model.compile(Bursts(0.1), from_logits(), steps_per_execution=executions)
     text = said(

@@ -12,7 +12,7 @@ from keras_free_adv import (
     TRADESModel,
     replay,
 )
-from tests.conftest import from_logits, small_images
+from tests.conftest import from_logits, small_images, tell
 
 L = keras.layers
 IMAGES, LABELS = small_images(24)
@@ -170,13 +170,13 @@ def keeping(method, network):
     """A model that keeps the images of each update."""
     keras.utils.set_random_seed(1)
     model = TRAINERS[method](network, 0.1)
-    kept, step = [], model.train_step
+    kept, update = [], model.update
 
-    def train_step(data):
-        tf.py_function(lambda x: kept.append(x.numpy()), [data[0]], [])
-        return step(data)
+    def kept_update(data):
+        tell(kept.append, data[0])
+        return update(data)
 
-    model.train_step = train_step
+    model.update = kept_update
     model.compile(keras.optimizers.SGD(0.05), from_logits())
     return model, kept
 
