@@ -42,6 +42,9 @@ class Watched(layers.Layer):
         return inputs
 
 
+@pytest.mark.skipif(
+    backends.NAME == "jax", reason="Keras on JAX takes no metrics updated in `call`"
+)
 def test_metrics_of_the_users_model_are_logged_and_reset_as_in_plain_keras():
     plain, inside = OwnMetric(), OwnMetric()
     for network in (plain, inside):
