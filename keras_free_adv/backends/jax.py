@@ -250,7 +250,8 @@ def look_through(model: keras.Model, call: Callable[[], Any]) -> ModelOutputs:
 
 def outside_graphs() -> contextlib.AbstractContextManager:
     """As on TensorFlow."""
-    return contextlib.nullcontext()
+    # An empty scope within one whose variables are tracers shows their own arrays.
+    return keras.StatelessScope() if _scopes else contextlib.nullcontext()
 
 
 def replica_number() -> int:
