@@ -319,7 +319,7 @@ def test_a_worker_makes_its_part_of_each_minibatch(
                 assert len(found[0]) == part.rows
                 for each, expected in zip(found, whole, strict=True):
                     np.testing.assert_array_equal(
-                        each[share.counts], expected[kept_rows]
+                        each[share.is_real], expected[kept_rows]
                     )
 
 

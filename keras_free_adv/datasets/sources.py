@@ -49,7 +49,7 @@ class Source:
 def cifar10_sample(split: str) -> Source:
     """Test images of CIFAR-10 that come with this package, ten of each class."""
     validation.one_of("split", split, ("test",))
-    with np.load(CIFAR10_SAMPLE) as stored:
+    with np.load(CIFAR10_SAMPLE, allow_pickle=False) as stored:
         x, y = stored["images"].astype("float32") / 255.0, stored["labels"]
     examples = tf.data.Dataset.from_tensor_slices((x, y))
     return Source(examples, len(x), x.nbytes, CIFAR10_CLASSES, x.shape[1:], "pixels")

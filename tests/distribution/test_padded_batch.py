@@ -18,7 +18,7 @@ def filled(*parts, rows=8, replicas=2):
 def test_a_full_minibatch_is_left_as_it_is():
     share = filled(*minibatch(8))
     np.testing.assert_array_equal(share.minibatch[0], minibatch(8)[0])
-    assert share.counts.numpy().all()
+    assert share.is_real.numpy().all()
     np.testing.assert_array_equal(share.global_count, [8] * 8)
 
 
@@ -31,7 +31,7 @@ def test_a_short_minibatch_is_filled_up_with_its_own_examples(rows):
     np.testing.assert_array_equal(filled_x[:rows], x)
     assert set(filled_x.ravel()) == set(x.ravel())
     np.testing.assert_array_equal(filled_y, filled_x.ravel().astype(int) % 3)
-    np.testing.assert_array_equal(share.counts, np.arange(8) < rows)
+    np.testing.assert_array_equal(share.is_real, np.arange(8) < rows)
     np.testing.assert_array_equal(share.global_count, [rows] * 8)
 
 
@@ -40,8 +40,8 @@ def test_a_short_minibatch_is_filled_up_with_its_own_examples(rows):
 )
 def test_the_size_is_a_multiple_of_the_replicas(rows, full, replicas, size):
     share = filled(*minibatch(rows), rows=full, replicas=replicas)
-    assert len(share.counts) == size
-    assert int(tf.reduce_sum(tf.cast(share.counts, tf.int32))) == rows
+    assert len(share.is_real) == size
+    assert int(tf.reduce_sum(tf.cast(share.is_real, tf.int32))) == rows
 
 
 def test_nested_inputs_and_sample_weights_are_filled_up_together():
@@ -55,11 +55,11 @@ def test_nested_inputs_and_sample_weights_are_filled_up_together():
 
 def part(whole, replica, replicas=2):
     """A replica's part of a `PaddedBatch`."""
-    size = len(whole.counts) // replicas
+    size = len(whole.is_real) // replicas
     cut = slice(replica * size, (replica + 1) * size)
     minibatch = keras.tree.map_structure(lambda t: t[cut], whole.minibatch)
     return padded_batch.PaddedBatch(
-        minibatch, whole.counts[cut], whole.global_count[cut]
+        minibatch, whole.is_real[cut], whole.global_count[cut]
     )
 
 

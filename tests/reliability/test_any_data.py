@@ -273,7 +273,7 @@ def ending(end, units, data_format):
     return keras.Sequential(layers)
 
 
-@examples(30)
+@examples(60)
 @given(
     problem=outputs_and_labels(),
     predicts=st.sampled_from(["auto", "auto", "class", "labels"]),
