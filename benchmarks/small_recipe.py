@@ -123,7 +123,7 @@ def held_out() -> tuple[np.ndarray, np.ndarray]:
     """The last training images."""
     data = datasets.load("cifar10", split="train[45000:]", batch_size=5000)
     images, labels = next(iter(data))
-    # In the order of the files, which is not shuffled.
+    # Load shuffles training splits: by the seed, so that a part is always the same.
     order = np.random.default_rng(0).permutation(5000)[: FLAGS.examples]
     return images.numpy()[order], labels.numpy()[order]
 

@@ -8,6 +8,7 @@ import keras
 from keras_free_adv import zoo
 from keras_free_adv.zoo.fused_batch_normalization import FusedBatchNormalization
 from keras_free_adv.zoo.pixels import centered
+from keras_free_adv.zoo.preact_resnet import convolution
 
 BASE_UPDATES = 6000  # of the base, in twenty minutes of one core
 
@@ -37,7 +38,6 @@ PARTS: dict[str, dict[str, Any]] = {
     "base": {},
     "s32": {"network": "s32", "cost": 0.69},
     "s48": {"network": "s48", "cost": 1.0},
-    "p64": {"network": "p64", "cost": 1.06},
     "silu": {"activation": "silu", "cost": 1.05},
     "softplus": {"activation": "softplus", "cost": 1.05},
     "per_example": {"method": "per_example"},
@@ -83,16 +83,20 @@ def literal(text: str) -> Any:
         return text
 
 
+def preact18(settings: dict[str, Any]) -> keras.Model:
+    """The network of the present small recipes."""
+    if settings["activation"] != "relu":
+        raise ValueError("preact_resnet18 has ReLUs. Take another network.")
+    return zoo.preact_resnet18(width=16)
+
+
 def strided(
-    settings: dict[str, Any],
-    widths: tuple[int, ...],
-    blocks: tuple[int, ...],
-    patch: int,
+    settings: dict[str, Any], widths: tuple[int, ...], blocks: tuple[int, ...]
 ) -> keras.Model:
     """A pre-activation ResNet whose first convolution has stride 2."""
     inputs = keras.Input((32, 32, 3), name="image")
     x = centered((0.0, 1.0))(inputs)
-    x = convolution(x, widths[0], patch, 2)
+    x = convolution(x, widths[0], 3, 2)
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
         for number in range(count):
             strides = 2 if stage and not number else 1
@@ -113,25 +117,9 @@ def activation(x: Any, settings: dict[str, Any]) -> Any:
     return keras.layers.Activation(settings["activation"])(x)
 
 
-def convolution(x: Any, filters: int, size: int, strides: int = 1) -> Any:
-    padding = "same"
-    if strides > 1 and size > 1:
-        x = keras.layers.ZeroPadding2D((size - 1) // 2)(x)
-        padding = "valid"
-    return keras.layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding=padding,
-        use_bias=False,
-        kernel_initializer="he_normal",
-    )(x)
-
-
 NETWORKS: dict[str, Callable[[dict[str, Any]], keras.Model]] = {
-    "preact18": lambda settings: zoo.preact_resnet18(width=16),
-    "s32": lambda settings: strided(settings, (32, 64, 128), (2, 2, 2), 3),
-    "s48": lambda settings: strided(settings, (48, 80, 112), (2, 2, 2), 3),
-    "s64": lambda settings: strided(settings, (64, 96, 128), (2, 2, 1), 3),
-    "p64": lambda settings: strided(settings, (64, 64, 128), (2, 2, 2), 4),
+    "preact18": preact18,
+    "s32": lambda settings: strided(settings, (32, 64, 128), (2, 2, 2)),
+    "s48": lambda settings: strided(settings, (48, 80, 112), (2, 2, 2)),
+    "s64": lambda settings: strided(settings, (64, 96, 128), (2, 2, 1)),
 }

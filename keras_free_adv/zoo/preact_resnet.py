@@ -42,7 +42,7 @@ def preact_resnet18(
     input_shape = validation.image_shape("input_shape", input_shape)
     inputs = keras.Input(input_shape, name="image")
     x = centered(value_range)(inputs)
-    x = _convolution(x, width, 3)
+    x = convolution(x, width, 3)
     for stage in range(4):
         x = _block(x, width * 2**stage, strides=1 if stage == 0 else 2)
         x = _block(x, width * 2**stage, strides=1)
@@ -56,9 +56,9 @@ def _block(x: Any, filters: int, strides: int) -> Any:
     """Activation before each convolution; the shortcut sees the activated input."""
     activated = _activation(x)
     changes_shape = strides != 1 or x.shape[-1] != filters
-    shortcut = _convolution(activated, filters, 1, strides) if changes_shape else x
-    y = _convolution(activated, filters, 3, strides)
-    y = _convolution(_activation(y), filters, 3)
+    shortcut = convolution(activated, filters, 1, strides) if changes_shape else x
+    y = convolution(activated, filters, 3, strides)
+    y = convolution(_activation(y), filters, 3)
     return keras.layers.Add()([y, shortcut])
 
 
@@ -67,7 +67,8 @@ def _activation(x: Any) -> Any:
     return keras.layers.ReLU()(x)
 
 
-def _convolution(x: Any, filters: int, size: int, strides: int = 1) -> Any:
+def convolution(x: Any, filters: int, size: int, strides: int = 1) -> Any:
+    """A convolution without a bias, as the authors' framework pads it."""
     # Symmetric padding, as in PyTorch, with which the published figures were measured;
     # "same" with stride 2 pads on one side only.
     if strides > 1 and size > 1:
