@@ -334,7 +334,6 @@ class Trainer:
     trainable_weights: list[Any]
     trainable_variables: list[Any]
     metrics_variables: list[Any]
-    _passing_over_draws = False  # an update that is passed over draws no minibatch
 
     fit = _on_all_devices("fit")
     evaluate = _on_all_devices("evaluate")
@@ -399,7 +398,7 @@ class Trainer:
             one.assign(value)
 
     def _counted(self, train_function: Callable, position: Any) -> Callable:
-        """Wraps Keras' train function so that it counts the updates of a stream."""
+        """As `StreamTraining`'s, with the state that goes in and comes out."""
 
         def counted(state: Any, iterator: Any) -> tuple[dict[str, Any], Any]:
             if position.passes_over(self):
@@ -413,12 +412,3 @@ class Trainer:
             return logs, state
 
         return counted
-
-    @property
-    def _strategy(self) -> Any:
-        """The `tf.distribute.Strategy` in force."""
-        return None
-
-    def _in_scope(self) -> contextlib.AbstractContextManager:
-        """Where variables are made."""
-        return contextlib.nullcontext()

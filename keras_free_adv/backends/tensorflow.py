@@ -259,7 +259,6 @@ class Trainer:
 
     optimizer: Any
     trainable_weights: list[Any]
-    _passing_over_draws = False  # an update that is passed over draws no minibatch
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keras calls it for each minibatch, in a graph, on each replica."""
@@ -291,24 +290,3 @@ class Trainer:
         """One step of the optimizer."""
         gradients = shared_overflow(gradients, self.optimizer)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-
-    def _counted(self, train_function: Callable, position: Any) -> Callable:
-        """Wraps Keras' train function so that it counts the updates of a stream."""
-
-        def counted(iterator: Any) -> dict[str, Any]:
-            if position.passes_over(self):
-                return self.get_metrics_result()  # type: ignore[attr-defined]
-            logs = train_function(iterator)
-            position.count(self)
-            return logs
-
-        return counted
-
-    @property
-    def _strategy(self) -> tf.distribute.Strategy:
-        """The strategy in force."""
-        return self.distribute_strategy  # type: ignore[attr-defined]
-
-    def _in_scope(self) -> contextlib.AbstractContextManager:
-        """Where variables are made."""
-        return self._strategy.scope()

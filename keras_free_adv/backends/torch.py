@@ -176,24 +176,3 @@ class Trainer:
         """One step of the optimizer."""
         with torch.no_grad():
             self.optimizer.apply(gradients, weights)
-
-    def _counted(self, train_function: Callable, position: Any) -> Callable:
-        """Wraps Keras' train function so that it counts the updates of a stream."""
-
-        def counted(data: Any) -> dict[str, Any]:
-            if position.passes_over(self):
-                return self.get_metrics_result()  # type: ignore[attr-defined]
-            logs = train_function(data)
-            position.count(self)
-            return logs
-
-        return counted
-
-    @property
-    def _strategy(self) -> Any:
-        """The `tf.distribute.Strategy` in force."""
-        return None
-
-    def _in_scope(self) -> contextlib.AbstractContextManager:
-        """Where variables are made."""
-        return contextlib.nullcontext()

@@ -1,7 +1,7 @@
 """Training on a stream of replayed minibatches, in Keras' own `fit`."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -65,12 +65,10 @@ class StreamTraining(WrappedModel):
     test_function: Any
     predict_function: Any
     steps_per_execution: int
-    # Of `AdversarialModel`, and of the backend's `Trainer`.
-    value_range: tuple[float, float]
-    _strategy: Any
-    _in_scope: Any
-    _counted: Any
-    _passing_over_draws: bool
+    value_range: tuple[float, float]  # of `AdversarialModel`
+    # Whether Keras draws the minibatch of an update that is then passed over: the
+    # backend's `Trainer` says so.
+    _passing_over_draws = False
 
     def __init__(
         self,
@@ -123,6 +121,16 @@ class StreamTraining(WrappedModel):
         are images from behind it.
         """
         return self(self._with_images(x, images), training=training, behind_head=True)
+
+    @property
+    def _strategy(self) -> Any:
+        """The `tf.distribute.Strategy` in force; None on other backends."""
+        return workers.strategy_of(self)
+
+    def _in_scope(self) -> contextlib.AbstractContextManager:
+        """Where variables are made."""
+        strategy = self._strategy
+        return contextlib.nullcontext() if strategy is None else strategy.scope()
 
     @property
     def _replicas(self) -> int:
@@ -368,6 +376,18 @@ class StreamTraining(WrappedModel):
             self._position.number.create(self._strategy)
             super().make_train_function(force=True)
             self.train_function = self._counted(self.train_function, self._position)
+
+    def _counted(self, train_function: Callable, position: StreamPosition) -> Callable:
+        """Wraps Keras' train function so that it counts the updates of a stream."""
+
+        def counted(data: Any) -> dict[str, Any]:
+            if position.passes_over(self):
+                return self.get_metrics_result()
+            logs = train_function(data)
+            position.count(self)
+            return logs
+
+        return counted
 
     def _prepare(self, sample: tuple[Any, ...], rows: int) -> None:
         """Called before training on minibatches of at most `rows` examples."""

@@ -50,7 +50,7 @@ class TRADESModel(CraftingModel):
         perturbed_input: name of the input to perturb, when the model takes a dict of
             inputs.
         epsilon_warmup_steps: updates over which epsilon, and the steps with it, grow
-            in a line to their size; 0 for none.
+            linearly to their size; 0 for none.
         **kwargs: of `keras.Model`.
 
     Raises:
