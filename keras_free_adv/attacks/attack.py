@@ -130,7 +130,8 @@ class Attack(keras.layers.Layer):
     @property
     def steps_of_a_run(self) -> int:
         """How many steps a run makes if nothing ends it before."""
-        raise NotImplementedError(f"{type(self).__name__} must define `steps_of_a_run`.")
+        name = type(self).__name__
+        raise NotImplementedError(f"{name} must define `steps_of_a_run`.")
 
     def runs(self, classes: int) -> int:
         """How many runs it makes at an example, for a model of so many classes."""
