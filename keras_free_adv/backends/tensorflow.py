@@ -239,7 +239,11 @@ class ReplicaVariable:
 
 
 class LogsOfWorkers:
-    """Keras' own steps, whose logs many workers can take the mean of."""
+    """Keras' own steps, whose logs many workers can take the mean of.
+
+    Natural training takes them; of an adversarial model `Trainer.train_step` comes
+    before, whose logs are such already.
+    """
 
     distribute_strategy: tf.distribute.Strategy
 
