@@ -60,10 +60,11 @@ def sample_requests(
 
 
 def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
-    """Probabilities `[B, classes]` of the model's own `predict`.
+    """Probabilities `[B, classes]` of a call of the model itself.
 
     No exported code is used: NumPy scales the pixels, and turns logits into
-    probabilities.
+    probabilities. `predict` would answer for every device of a MirroredStrategy,
+    with moving statistics that are not those of the first device, which are exported.
 
     Args:
         served: the classifier.
@@ -74,9 +75,7 @@ def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
     declared = getattr(served.network, "input", None)
     if isinstance(declared, (dict, list, tuple)):
         images = tree.pack_sequence_as(declared, [images])
-    (outputs,) = tree.flatten(
-        served.network.predict(images, batch_size=len(pixels), verbose=0)
-    )
+    (outputs,) = tree.flatten(served.network(images, training=False))
     outputs = np.asarray(outputs, "float64").reshape(len(pixels), -1)
     if served.view.source == logits.LOGITS:
         if served.view.independent:
@@ -91,9 +90,9 @@ def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
 
 
 def check_agreement(folder: Path, served: ServedClassifier) -> None:
-    """Loads an artifact, and compares its answers with the model's `predict`.
+    """Loads an artifact, and compares its answers with those of the model.
 
-    `predict` does not take image files: for those the code is run eagerly.
+    The model does not take image files: for those the code is run eagerly.
 
     Raises:
         ExportDisagreesError: the answers differ, or depend on how images are batched.

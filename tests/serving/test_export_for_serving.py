@@ -608,7 +608,10 @@ def test_an_export_within_a_scope_is_refused(tmp_path):
 
 
 def test_two_replicas(tmp_path):
-    """A model that was trained under MirroredStrategy, of two halves of a processor."""
+    """A model that was trained under MirroredStrategy, of two halves of a processor.
+
+    Long enough for the moving statistics of the two to differ.
+    """
     program = """
 import sys
 import tensorflow as tf
@@ -624,7 +627,7 @@ with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     model.compile("adam", from_logits())
 images, labels = colour_images(64)
 floats = (images / 255).astype("float32")
-model.fit(floats, labels, verbose=0, batch_size=16)
+model.fit(floats, labels, verbose=0, batch_size=16, epochs=6)
 path = export_for_serving(model, sys.argv[1] + "/robust")
 model.model.save(sys.argv[1] + "/network.keras")
 """
