@@ -10,6 +10,7 @@ from keras import tree
 
 from keras_free_adv import logits
 from keras_free_adv.attacks.loss_scale import compute_dtypes
+from keras_free_adv.distribution.workers import replica_count, strategy_of
 from keras_free_adv.serving.signatures import ServedClassifier
 
 # The largest difference allowed between probabilities. Only the order of sums differs
@@ -60,11 +61,11 @@ def sample_requests(
 
 
 def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
-    """Probabilities `[B, classes]` of a call of the model itself.
+    """Probabilities `[B, classes]` of the model's own `predict`.
 
     No exported code is used: NumPy scales the pixels, and turns logits into
-    probabilities. `predict` would answer for every device of a MirroredStrategy,
-    with moving statistics that are not those of the first device, which are exported.
+    probabilities. Under a MirroredStrategy the model is called: each device may have
+    moving statistics of its own, and those of the first are exported.
 
     Args:
         served: the classifier.
@@ -75,7 +76,7 @@ def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
     declared = getattr(served.network, "input", None)
     if isinstance(declared, (dict, list, tuple)):
         images = tree.pack_sequence_as(declared, [images])
-    (outputs,) = tree.flatten(served.network(images, training=False))
+    (outputs,) = tree.flatten(_predict_or_call(served.network, images))
     outputs = np.asarray(outputs, "float64").reshape(len(pixels), -1)
     if served.view.source == logits.LOGITS:
         if served.view.independent:
@@ -89,10 +90,17 @@ def predicted(served: ServedClassifier, pixels: np.ndarray) -> np.ndarray:
     return outputs
 
 
-def check_agreement(folder: Path, served: ServedClassifier) -> None:
-    """Loads an artifact, and compares its answers with those of the model.
+def _predict_or_call(network: Any, images: Any) -> Any:
+    if replica_count(strategy_of(network)) > 1:
+        return network(images, training=False)
+    rows = len(tree.flatten(images)[0])
+    return network.predict(images, batch_size=rows, verbose=0)
 
-    The model does not take image files: for those the code is run eagerly.
+
+def check_agreement(folder: Path, served: ServedClassifier) -> None:
+    """Loads an artifact, and compares its answers with the model's `predict`.
+
+    `predict` does not take image files: for those the code is run eagerly.
 
     Raises:
         ExportDisagreesError: the answers differ, or depend on how images are batched.
