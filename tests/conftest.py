@@ -16,11 +16,6 @@ from keras import ops
 
 from keras_free_adv import backends
 
-# A fresh session collects garbage: for each test, through all that was imported,
-# unless that is set aside here.
-gc.freeze()
-
-
 # Files with many variants that are alike: every k-th runs, all of them by
 # `pytest -m long`. So that a change is tested on three backends in the time there is.
 VARIANTS = {
@@ -51,7 +46,7 @@ VARIANTS = {
     "training/test_cost.py": 2,
     "training/test_fit.py": 4,
     "training/test_not_finite.py": 2,
-    "training/test_random_head.py": 3,
+    "training/test_random_stem.py": 3,
     "test_image_axes.py": 2,
     "training/test_other_libraries.py": 2,
     "training/test_trades_model.py": 3,
@@ -68,6 +63,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.long)
                 item.add_marker(pytest.mark.by_hand)
             seen[file] += 1
+
+
+def pytest_collection_finish(session):
+    # The garbage collector need not look through three frameworks' modules each time.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item):
@@ -97,7 +98,7 @@ def by_hand(*values):
 def fresh_keras():
     """Each test begins with the same seeds, names and policy."""
     keras.config.set_dtype_policy("float32")
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # a collection takes a second
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
