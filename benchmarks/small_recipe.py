@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import per_example
 from absl import app, flags
+from interleaved import InterleavedFree, interleaved
 from per_example import PerExampleFree, with_index
 from trials import BASE_UPDATES, NETWORKS, TRIALS, settings_of
 
@@ -74,6 +75,15 @@ def compiled(settings: dict[str, Any], made: keras.Model, updates: int) -> keras
             epsilon_warmup_steps=round(settings["warmup"] * updates),
             perturbed_input="image" if per_example else None,
         )
+    elif settings["method"] == "interleaved":
+        model = InterleavedFree(
+            made,
+            EPSILON,
+            replays=1,
+            step_size=settings["step_size"],
+            epsilon_warmup_steps=round(settings["warmup"] * updates),
+        )
+        model.group, model.batch = settings["group"], settings["batch_size"]
     elif settings["method"] == "natural":
         model = made
     else:
@@ -146,6 +156,8 @@ def training(
             drop_remainder=True,
             seed=seed,
         )
+        if settings["method"] == "interleaved":
+            data = interleaved(data, settings["group"], settings["replays"])
     made = network(settings)
     model = compiled(settings, made, updates)
     callbacks = [AveragedWeights()] if settings["ema"] else []

@@ -18,6 +18,7 @@ BASE: dict[str, Any] = {
     "replays": 4,
     "step_size": 8 / 255,
     "steps": 1,
+    "group": 1,
     "batch_size": 128,
     "learning_rate": 0.1,
     "rise": 0.4,
@@ -41,6 +42,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "silu": {"activation": "silu", "cost": 1.05},
     "softplus": {"activation": "softplus", "cost": 1.05},
     "per_example": {"method": "per_example"},
+    "group4": {"method": "interleaved", "group": 4},
+    "group16": {"method": "interleaved", "group": 16},
     "fgsm": {"method": "pgd", "replays": 1, "step_size": 10 / 255, "cost": 1.6},
     "pgd7": {
         "method": "pgd",
@@ -119,7 +122,7 @@ def activation(x: Any, settings: dict[str, Any]) -> Any:
 
 NETWORKS: dict[str, Callable[[dict[str, Any]], keras.Model]] = {
     "preact18": preact18,
-    "s32": lambda settings: strided(settings, (32, 64, 128), (2, 2, 2)),
+    "s32": lambda settings: zoo.compact_resnet(activation=settings["activation"]),
     "s48": lambda settings: strided(settings, (48, 80, 112), (2, 2, 2)),
     "s64": lambda settings: strided(settings, (64, 96, 128), (2, 2, 1)),
 }

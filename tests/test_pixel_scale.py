@@ -197,9 +197,10 @@ def test_what_a_model_shows(name):
     [
         lambda **kwargs: zoo.small_cnn(classes=3, input_shape=(8, 8, 3), **kwargs),
         lambda **kwargs: zoo.preact_resnet18(width=8, **kwargs),
+        lambda **kwargs: zoo.compact_resnet(width=8, **kwargs),
         lambda **kwargs: zoo.wide_resnet(8, 1, **kwargs),
     ],
-    ids=["small_cnn", "preact_resnet18", "wide_resnet"],
+    ids=["small_cnn", "preact_resnet18", "compact_resnet", "wide_resnet"],
 )
 def test_the_zoo_shows_the_range_it_was_built_for(build, value_range):
     model = build(value_range=value_range)

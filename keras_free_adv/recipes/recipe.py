@@ -28,8 +28,8 @@ class Recipe:
         test_split: split to attack.
         augment: see `datasets.load`.
         drop_remainder: whether to leave out the short last minibatch of a pass.
-        model: a function of `zoo` ("wide_resnet", "preact_resnet18", "small_cnn"), or
-            "keras.applications.NAME".
+        model: a function of `zoo` ("wide_resnet", "preact_resnet18", "compact_resnet",
+            "small_cnn"), or "keras.applications.NAME".
         model_arguments: its arguments, without `classes` and `input_shape`.
         method: "natural", "free", "pgd" or "trades".
         method_arguments: arguments of the method: `replays` or `steps`, `step_size`...

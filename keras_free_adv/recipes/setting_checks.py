@@ -18,6 +18,7 @@ METHOD_ARGUMENTS: dict[str, set[str]] = {
 MODEL_ARGUMENTS: dict[str, set[str]] = {
     "wide_resnet": {"depth", "width"},
     "preact_resnet18": {"width"},
+    "compact_resnet": {"width", "activation"},
     "small_cnn": set(),
 }
 
@@ -108,6 +109,8 @@ def check_arguments(
             checked[name] = validation.positive_integer(name, value)
         elif name == "random_start":
             checked[name] = validation.boolean(name, value)
+        elif name == "activation":
+            checked[name] = validation.text(name, value)
         else:
             checked[name] = validation.positive_number(name, value)
     return checked

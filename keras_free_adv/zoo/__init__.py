@@ -5,6 +5,7 @@ perturbation), and returns logits. `pretrained` returns models that are trained 
 """
 
 from keras_free_adv.zoo.cards import Card
+from keras_free_adv.zoo.compact_resnet import compact_resnet
 from keras_free_adv.zoo.fused_batch_normalization import FusedBatchNormalization
 from keras_free_adv.zoo.fusing import fused
 from keras_free_adv.zoo.preact_resnet import preact_resnet18
@@ -16,6 +17,7 @@ __all__ = [
     "Card",
     "FusedBatchNormalization",
     "card",
+    "compact_resnet",
     "fused",
     "preact_resnet18",
     "pretrained",

@@ -1,4 +1,4 @@
-"""The pre-activation ResNet-18 of the CIFAR robustness literature."""
+"""Pre-activation ResNets: the ResNet-18 of the CIFAR literature, and its parts."""
 
 from typing import Any
 
@@ -44,27 +44,28 @@ def preact_resnet18(
     x = centered(value_range)(inputs)
     x = convolution(x, width, 3)
     for stage in range(4):
-        x = _block(x, width * 2**stage, strides=1 if stage == 0 else 2)
-        x = _block(x, width * 2**stage, strides=1)
-    x = _activation(x)
+        x = block(x, width * 2**stage, strides=1 if stage == 0 else 2)
+        x = block(x, width * 2**stage, strides=1)
+    x = activated(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     outputs = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, outputs, name=f"preact_resnet18_{width}")
 
 
-def _block(x: Any, filters: int, strides: int) -> Any:
+def block(x: Any, filters: int, strides: int, activation: str = "relu") -> Any:
     """Activation before each convolution; the shortcut sees the activated input."""
-    activated = _activation(x)
+    active = activated(x, activation)
     changes_shape = strides != 1 or x.shape[-1] != filters
-    shortcut = convolution(activated, filters, 1, strides) if changes_shape else x
-    y = convolution(activated, filters, 3, strides)
-    y = convolution(_activation(y), filters, 3)
+    shortcut = convolution(active, filters, 1, strides) if changes_shape else x
+    y = convolution(active, filters, 3, strides)
+    y = convolution(activated(y, activation), filters, 3)
     return keras.layers.Add()([y, shortcut])
 
 
-def _activation(x: Any) -> Any:
+def activated(x: Any, activation: str = "relu") -> Any:
+    """Batch norm and an activation."""
     x = FusedBatchNormalization(momentum=0.9, epsilon=1e-5)(x)
-    return keras.layers.ReLU()(x)
+    return keras.layers.Activation(activation)(x)
 
 
 def convolution(x: Any, filters: int, size: int, strides: int = 1) -> Any:

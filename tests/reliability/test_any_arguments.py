@@ -244,6 +244,13 @@ NETWORKS = {
         "value_range": (0, 255),
         "width": 2,
     },
+    zoo.compact_resnet: {
+        "classes": 3,
+        "input_shape": (8, 8, 1),
+        "value_range": (0, 255),
+        "width": 2,
+        "activation": "silu",
+    },
     zoo.wide_resnet: {
         "classes": 3,
         "input_shape": (8, 8, 1),

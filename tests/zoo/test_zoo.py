@@ -17,6 +17,24 @@ def test_preact_resnet18_has_the_published_number_of_weights():
     assert model.output_shape == (None, 10)
 
 
+def test_compact_resnet_computes_where_pixels_are_few():
+    model = zoo.compact_resnet(width=4, activation="silu")
+    added = [
+        layer.output.shape
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Add)
+    ]
+    sizes = [(16, 4), (16, 4), (8, 8), (8, 8), (4, 16), (4, 16)]
+    assert added == [(None, size, size, channels) for size, channels in sizes]
+    layers = [layer for layer in model.layers if layer.name.startswith("activation")]
+    assert {layer.activation for layer in layers} == {keras.activations.silu}
+    # A kernel for each of two convolutions a block, for each change of shape, and two.
+    kernels = [w for w in model.weights if len(w.shape) > 1]
+    assert len(kernels) == 2 * 6 + 2 + 2
+    with pytest.raises(ValueError, match="`activation` must be the name of"):
+        zoo.compact_resnet(activation="relO")
+
+
 def preact_resnet18_as_written(pixels, weights, projections):
     """He et al. (2016), for CIFAR, in plain TensorFlow; pixels in [0, 1]."""
     weights, projections = iter(weights), iter(projections)
