@@ -4,9 +4,9 @@
 
 The same network and the same `RandomTranslation` and `RandomRotation` four times: as
 layers of a subclassed model, which draw anew in each forward pass, so that delta
-belongs to other pixels than those the network sees; as the head of a Sequential model,
-which `fit` applies to each minibatch once for all its replays, with arrays and with a
-shuffled dataset; and in the `map` of that dataset.
+belongs to other pixels than those the network sees; as the first layers of a Sequential
+model, which `fit` applies to each minibatch once for all its replays, with arrays and
+with a shuffled dataset; and in the `map` of that dataset.
 """
 
 import statistics
@@ -27,7 +27,7 @@ flags.DEFINE_integer("epochs", 80, "Epochs of a training.", 1)
 
 EPSILON, REPLAYS, BATCH, TRAINED_ON = 0.1, 4, 32, 1437
 AFRESH = "in a subclassed model"
-ARRAYS, DATASET = "at the head, arrays", "at the head, dataset"
+ARRAYS, DATASET = "at the input, arrays", "at the input, dataset"
 MAPPED = "in dataset.map"
 
 
@@ -46,11 +46,11 @@ def augmentation():
     return [layers.RandomTranslation(0.15, 0.15), layers.RandomRotation(0.05)]
 
 
-def network(head):
+def network(stem):
     return keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            *head,
+            *stem,
             layers.Conv2D(32, 3, padding="same", activation="relu"),
             layers.MaxPooling2D(),
             layers.Conv2D(64, 3, padding="same", activation="relu"),

@@ -51,18 +51,18 @@ def is_affine(layer: Any) -> bool:
 
 
 class KeyedAugmentation:
-    """The layers at the head of a model, applied to clean minibatches.
+    """The layers at the input of a model, applied to clean minibatches.
 
     With A the affine layers among them, a minibatch x becomes
 
-        x' = clip(A^-1(head(x)))
+        x' = clip(A^-1(stem(x)))
 
     which is augmented as the model would, but in the user's pixel units. The user's
     random layers are not touched: their copies here draw from the key of a minibatch,
     so that the same key gives the same pixels.
 
     Args:
-        layers: the head, in its order: random and affine layers.
+        layers: the stem, in its order: random and affine layers.
         value_range: lowest and highest pixel value.
         dtype: dtype of x'.
     """

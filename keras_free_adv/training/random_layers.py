@@ -1,11 +1,11 @@
-"""Random preprocessing layers of a model in training: the head, and warnings."""
+"""Random preprocessing layers of a model in training: the stem, and warnings."""
 
 from typing import Any
 
 from keras_free_adv import keras_internals
-from keras_free_adv.training.random_head import (
-    RandomHead,
-    find_random_head,
+from keras_free_adv.training.random_stem import (
+    RandomStem,
+    find_random_stem,
     random_layers_outside,
 )
 from keras_free_adv.user_warnings import warn_user
@@ -17,7 +17,7 @@ _REMEDY = (
 
 
 class RandomLayers:
-    """Finds the random head of a model, and warns of what it cannot do for the user.
+    """Finds the random stem of a model, and warns of what it cannot do for the user.
 
     Args:
         model: the user's model.
@@ -28,11 +28,11 @@ class RandomLayers:
         self._model = model
         self._perturbed = perturbed
         self._searched: list[Any] = []
-        self._head: RandomHead | None = None
+        self._stem: RandomStem | None = None
         self._warned: set[str] = set()
 
-    def head_in_fit(self, *, replayed_by_user: bool) -> RandomHead | None:
-        """The head that `fit` applies to the data, or None.
+    def stem_in_fit(self, *, replayed_by_user: bool) -> RandomStem | None:
+        """The stem that `fit` applies to the data, or None.
 
         Warns of random layers that are elsewhere.
 
@@ -42,25 +42,25 @@ class RandomLayers:
         """
         layers = list(keras_internals.layers_inside(self._model, recursive=True))
         if layers != self._searched:
-            self._head = find_random_head(self._model, self._perturbed)
+            self._stem = find_random_stem(self._model, self._perturbed)
             self._searched = layers
-        elsewhere = random_layers_outside(self._model, self._head)
+        elsewhere = random_layers_outside(self._model, self._stem)
         if elsewhere:
             self._warn(
                 f"The layers {elsewhere} of the model draw anew in each forward pass, "
                 "and a perturbation then belongs to other pixels than those the "
-                "network sees: robustness suffers. Only random layers at the head of a "
-                "Sequential or functional model, with at most Rescaling and "
+                "network sees: robustness suffers. Only random layers at the input of "
+                "a Sequential or functional model, with at most Rescaling and "
                 f"Normalization between them, are applied before it. {_REMEDY}"
             )
-        if self._head is not None and replayed_by_user:
+        if self._stem is not None and replayed_by_user:
             self._warn(
-                f"With replays=1 the random layers {self._head_names()} at the head of "
-                "the model draw anew for each minibatch of the dataset. If it is "
+                f"With replays=1 the random layers {self._stem_names()} at the input "
+                "of the model draw anew for each minibatch of the dataset. If it is "
                 "replayed by replay(m), delta then belongs to other pixels: leave the "
                 f"replaying to `fit`, with replays=m. Or: {_REMEDY}"
             )
-        return self._head
+        return self._stem
 
     def warn_on_batch(self) -> None:
         """Warns that `train_on_batch` cannot apply random layers once for all replays.
@@ -76,8 +76,8 @@ class RandomLayers:
                 f"Call `fit`. Or: {_REMEDY}"
             )
 
-    def _head_names(self) -> list[str]:
-        outside = random_layers_outside(self._model, self._head)
+    def _stem_names(self) -> list[str]:
+        outside = random_layers_outside(self._model, self._stem)
         every = random_layers_outside(self._model, None)
         return [name for name in every if name not in outside]
 

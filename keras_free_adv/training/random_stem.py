@@ -12,20 +12,20 @@ from keras_free_adv import keras_internals
 from keras_free_adv.data.keyed_augmentation import is_affine, is_random
 
 
-class RandomHead:
-    """The random head of a model, and the rest, which is what is trained.
+class RandomStem:
+    """The random stem of a model, and the rest, which is what is trained.
 
     Inside the model each forward pass would draw anew, and a perturbation would belong
-    to other pixels than those the network sees. So the head is applied to the clean
+    to other pixels than those the network sees. So the stem is applied to the clean
     minibatch, once for all its replays (`KeyedAugmentation`), and perturbations are
     added behind it.
 
     Attributes:
-        layers: the head, up to its last random layer: random preprocessing layers, and
+        layers: the stem, up to its last random layer: random preprocessing layers, and
             affine ones between them.
-        rest: the head's affine layers and all that is behind it, as functions to be
+        rest: the stem's affine layers and all that is behind it, as functions to be
             called one after the other. The layers are the user's own; the last function
-            of a functional model is the graph behind the head.
+            of a functional model is the graph behind the stem.
         others: names of the other inputs of that graph.
     """
 
@@ -36,7 +36,7 @@ class RandomHead:
         self.others = others
 
     def call_rest(self, images: Any, inputs: Any) -> Any:
-        """The model's outputs for images from behind the head.
+        """The model's outputs for images from behind the stem.
 
         Args:
             images: `[B, ...]`, in the user's pixel units.
@@ -49,10 +49,10 @@ class RandomHead:
         return last([images, *others] if others else images)
 
 
-def find_random_head(model: Any, perturbed: str | None) -> RandomHead | None:
-    """Finds the random head on the path from the perturbed input, if there is one.
+def find_random_stem(model: Any, perturbed: str | None) -> RandomStem | None:
+    """Finds the random stem on the path from the perturbed input, if there is one.
 
-    The head is the longest single path of random preprocessing layers with affine ones
+    The stem is the longest single path of random preprocessing layers with affine ones
     between them, also in nested Sequential models. Any other layer ends it, and so does
     one that the model uses in another place too.
 
@@ -62,16 +62,16 @@ def find_random_head(model: Any, perturbed: str | None) -> RandomHead | None:
     """
     if is_sequential(model):
         layers = _opened(model)
-        length = _head_length(layers, model)
+        length = _stem_length(layers, model)
         if not length:
             return None
-        return RandomHead(layers[:length], layers[length:], [])
+        return RandomStem(layers[:length], layers[length:], [])
     if keras_internals.is_functional(model):
-        return _functional_head(model, perturbed)
+        return _functional_stem(model, perturbed)
     return None
 
 
-def _functional_head(model: Any, perturbed: str | None) -> RandomHead | None:
+def _functional_stem(model: Any, perturbed: str | None) -> RandomStem | None:
     inputs = _inputs_by_name(model)
     first = model.inputs[0] if perturbed is None else inputs.get(perturbed)
     layers: list[Any] = []
@@ -79,19 +79,19 @@ def _functional_head(model: Any, perturbed: str | None) -> RandomHead | None:
     for node in _single_path(model, first):
         layers += _opened(node.operation)
         ends.append((len(layers), node.outputs[0]))
-    length = _head_length(layers, model)
+    length = _stem_length(layers, model)
     if not length:
         return None
     end, output = next(each for each in ends if each[0] >= length)
     others = {name: one for name, one in inputs.items() if one is not first}
     behind = layers[length:end]
     if not any(output is one for one in model.outputs):
-        # Keras shares the layers, and makes a new input for what is behind the head.
+        # Keras shares the layers, and makes a new input for what is behind the stem.
         graph_inputs = [output, *others.values()] if others else output
         behind.append(
-            keras.Model(graph_inputs, model.output, name=f"{model.name}_behind_head")
+            keras.Model(graph_inputs, model.output, name=f"{model.name}_behind_stem")
         )
-    return RandomHead(layers[:length], behind, list(others))
+    return RandomStem(layers[:length], behind, list(others))
 
 
 def is_sequential(layer: Any) -> bool:
@@ -100,9 +100,9 @@ def is_sequential(layer: Any) -> bool:
     return sequential and type(layer).call is keras.Sequential.call
 
 
-def random_layers_outside(model: Any, head: RandomHead | None) -> list[str]:
-    """Names of the layers that change pixels at random, and are not in the head."""
-    inside = set(map(id, head.layers)) if head is not None else set()
+def random_layers_outside(model: Any, stem: RandomStem | None) -> list[str]:
+    """Names of the layers that change pixels at random, and are not in the stem."""
+    inside = set(map(id, stem.layers)) if stem is not None else set()
     found = {id(layer): layer.name for layer in _random_layers(model)}
     return [name for number, name in found.items() if number not in inside]
 
@@ -131,7 +131,7 @@ def _opened(layer: Any) -> list[Any]:
         path = list(_single_path(layer, layer.inputs[0]))
         layers = [one for node in path for one in _opened(node.operation)]
         reaches_its_output = path and path[-1].outputs[0] is layer.outputs[0]
-        if reaches_its_output and all(map(_may_be_in_a_head, layers)):
+        if reaches_its_output and all(map(_may_be_in_a_stem, layers)):
             return layers
     return [layer]
 
@@ -151,16 +151,16 @@ def _single_path(model: Any, tensor: Any) -> Iterator[Any]:
         (tensor,) = node.outputs
 
 
-def _may_be_in_a_head(layer: Any) -> bool:
+def _may_be_in_a_stem(layer: Any) -> bool:
     return is_random(layer) or is_affine(layer)
 
 
-def _head_length(layers: list[Any], model: Any) -> int:
-    """How many of the first layers are a head: none if there is no random layer."""
+def _stem_length(layers: list[Any], model: Any) -> int:
+    """How many of the first layers are a stem: none if there is no random layer."""
     uses = collections.Counter(map(id, _used_layers(model)))
     length = 0
     for number, layer in enumerate(layers, start=1):
-        if not _may_be_in_a_head(layer) or uses[id(layer)] > 1:
+        if not _may_be_in_a_stem(layer) or uses[id(layer)] > 1:
             break
         if is_random(layer):
             length = number

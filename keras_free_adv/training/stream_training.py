@@ -37,8 +37,8 @@ from keras_free_adv.training.data_checks import (
 from keras_free_adv.training.executions import executions_that_divide
 from keras_free_adv.training.own_callbacks import with_own_callbacks
 from keras_free_adv.training.perturbed_input import PerturbedInput
-from keras_free_adv.training.random_head import RandomHead
 from keras_free_adv.training.random_layers import RandomLayers
+from keras_free_adv.training.random_stem import RandomStem
 from keras_free_adv.training.stream_position import StreamPosition
 from keras_free_adv.training.training_argument import (
     warn_of_layers_in_inference_mode,
@@ -83,7 +83,7 @@ class StreamTraining(WrappedModel):
         self.perturbed_input = perturbed_input
         self._input = PerturbedInput(perturbed_input, model)
         self._random_layers = RandomLayers(model, perturbed_input)
-        self._head: RandomHead | None = None  # of the model, when `fit` applies it
+        self._stem: RandomStem | None = None  # of the model, when `fit` applies it
         self._position = StreamPosition()
         self._live = LiveDataset(lambda: self._position.update // self.replays)
         self._count: int | None = None  # minibatches in the data of the last `fit`
@@ -106,21 +106,21 @@ class StreamTraining(WrappedModel):
         return self._input.put(x, images)
 
     def call(
-        self, inputs: Any, training: bool | None = None, behind_head: bool = False
+        self, inputs: Any, training: bool | None = None, behind_stem: bool = False
     ) -> Any:
-        """Calls the user's model, or what is behind its random head."""
-        if behind_head and self._head is not None:
+        """Calls the user's model, or what is behind its random stem."""
+        if behind_stem and self._stem is not None:
             # `training` reaches the layers by Keras' call context.
-            return self._head.call_rest(self._input.of(inputs), inputs)
+            return self._stem.call_rest(self._input.of(inputs), inputs)
         return super().call(inputs, training=training)
 
     def _outputs_at(self, x: Any, images: Any, *, training: bool) -> Any:
         """What the model predicts for `images` in the place of those in `x`.
 
-        In `fit`, which has applied the model's random head to the clean images, they
+        In `fit`, which has applied the model's random stem to the clean images, they
         are images from behind it.
         """
-        return self(self._with_images(x, images), training=training, behind_head=True)
+        return self(self._with_images(x, images), training=training, behind_stem=True)
 
     @property
     def _strategy(self) -> Any:
@@ -167,7 +167,7 @@ class StreamTraining(WrappedModel):
         many updates as natural training, over N / replays passes through the data
         (logged as `passes`). A second call goes on where the last one stopped.
 
-        Random preprocessing layers at the head of the model are applied to the clean
+        Random preprocessing layers at the input of the model are applied to the clean
         minibatch, once for all its replays, and what is behind them is trained. Random
         layers elsewhere are named in a warning.
 
@@ -214,7 +214,7 @@ class StreamTraining(WrappedModel):
             self._begin(source, epochs, initial_epoch, steps_per_epoch)
             if class_weight is not None:
                 source = weighted_by_class(source, class_weight)
-            source = self._behind_head(source)
+            source = self._behind_stem(source)
             bad = BadMinibatches()
             return super().fit(
                 self._stream(source, bad),
@@ -269,9 +269,9 @@ class StreamTraining(WrappedModel):
         self._build_for(source.sample)
         warn_of_layers_in_inference_mode(self.model)
         self._train_behind(
-            self._random_layers.head_in_fit(replayed_by_user=self._replayed_by_user)
+            self._random_layers.stem_in_fit(replayed_by_user=self._replayed_by_user)
         )
-        if self._head is not None:  # minibatches may have another shape than the inputs
+        if self._stem is not None:  # minibatches may have another shape than the inputs
             with self._in_scope():
                 self.build_metrics()
         if self._replicas > 1:
@@ -290,22 +290,22 @@ class StreamTraining(WrappedModel):
         )
         self._prepare(source.sample, rows=-(-source.rows // self._replicas))
 
-    # The random head of the model.
+    # The random stem of the model.
 
-    def _train_behind(self, head: RandomHead | None) -> None:
-        """Trains what is behind a head that is applied to the data, or all."""
-        if head is not self._head:
-            self._head = head
+    def _train_behind(self, stem: RandomStem | None) -> None:
+        """Trains what is behind a stem that is applied to the data, or all."""
+        if stem is not self._stem:
+            self._stem = stem
             self.train_function = None  # it was traced with other layers
 
     def _augmentation(self) -> KeyedAugmentation | None:
-        """The head as it is applied to clean minibatches."""
-        if self._head is None:
+        """The stem as it is applied to clean minibatches."""
+        if self._stem is None:
             return None
-        return KeyedAugmentation(self._head.layers, self.value_range, self._pixel_dtype)
+        return KeyedAugmentation(self._stem.layers, self.value_range, self._pixel_dtype)
 
-    def _behind_head(self, source: minibatches.Minibatches) -> minibatches.Minibatches:
-        """The minibatches, the head applied to each, once for all its replays."""
+    def _behind_stem(self, source: minibatches.Minibatches) -> minibatches.Minibatches:
+        """The minibatches, the stem applied to each, once for all its replays."""
         augmentation = self._augmentation()
         if augmentation is None:
             return source
@@ -317,7 +317,7 @@ class StreamTraining(WrappedModel):
         )
 
     def _perturbed_shape(self, sample: tuple[Any, ...]) -> tuple[int, ...]:
-        """The shape of one image where it is perturbed: behind the random head."""
+        """The shape of one image where it is perturbed: behind the random stem."""
         shape = np.shape(self._input.of(sample[0]))[1:]
         augmentation = self._augmentation()
         return shape if augmentation is None else augmentation.shape_of(shape)

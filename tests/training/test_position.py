@@ -179,7 +179,7 @@ def test_train_on_batch_leaves_the_place_and_lets_the_caller_replay():
     assert model.seen[3:7] == [first] * 4
 
 
-def test_delta_grows_with_the_largest_minibatch_and_short_ones_use_its_head():
+def test_delta_grows_with_the_largest_minibatch_and_short_ones_use_its_first_rows():
     images, labels = small_images(12)
     model = FreeAdversarialModel(small_network(), 0.1, replays=1)
     model.compile(keras.optimizers.SGD(0.0), from_logits())

@@ -1,4 +1,4 @@
-"""Random preprocessing layers at the head of a model are applied to the data."""
+"""Random preprocessing layers at the input of a model are applied to the data."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ TRAINERS = {
 
 
 def body():
-    """What is behind the head, with the same weights each time."""
+    """What is behind the stem, with the same weights each time."""
     keras.utils.set_random_seed(5)
     return [L.Conv2D(3, 3, activation="tanh"), L.Flatten(), L.Dense(3)]
 
@@ -57,7 +57,7 @@ def assert_equal_training(found, expected):
         np.testing.assert_allclose(found.delta, expected.delta, atol=1e-5)
 
 
-# Heads whose factors leave nothing to chance, so that x' is known: shifts by a pixel,
+# Stems whose factors leave nothing to chance, so that x' is known: shifts by a pixel,
 # more light. Each gives the model, its rest as plain Keras, x', and settings.
 
 
@@ -85,8 +85,8 @@ def lighter_behind_a_rescaling():
     """x' is in the user's units, and clipped to the user's range."""
     # Numbers that floats hold exactly: rounding would tip signs of gradients.
     light = L.RandomBrightness((0.25, 0.25), value_range=(-1, 1))
-    head = [L.Rescaling(1 / 128, -1), light]
-    network = plain(*head, *body())
+    stem = [L.Rescaling(1 / 128, -1), light]
+    network = plain(*stem, *body())
     augmented = np.clip(PIXELS + 64, 0, 255)  # a down of the width of (-1, 1)
     settings = {"epsilon": 16.0, "value_range": (0, 255), "images": PIXELS}
     return network, plain(L.Rescaling(1 / 128, -1), *body()), augmented, settings
@@ -96,8 +96,8 @@ def normalized_in_between():
     def normalization():
         return L.Normalization(axis=-1, mean=[0.5], variance=[0.25])
 
-    head = [keras.Sequential([down(), normalization(), L.Pipeline([right()])])]
-    network = plain(*head, L.ReLU(), *body())
+    stem = [keras.Sequential([down(), normalization(), L.Pipeline([right()])])]
+    network = plain(*stem, L.ReLU(), *body())
     augmented = shifted(PIXELS / 256)
     augmented[:, :, 0] = 0.5  # filled in with 0 behind the normalization
     rest = plain(normalization(), L.ReLU(), *body())
@@ -129,7 +129,7 @@ def functional_block():
 
 
 @pytest.mark.parametrize(
-    ("method", "head"),
+    ("method", "stem"),
     [
         ("free", sequential),
         ("pgd", sequential),
@@ -140,24 +140,24 @@ def functional_block():
         ("free", functional_block),
     ],
 )
-def test_training_is_that_of_the_rest_on_augmented_minibatches(method, head):
-    network, rest, augmented, settings = head()
+def test_training_is_that_of_the_rest_on_augmented_minibatches(method, stem):
+    network, rest, augmented, settings = stem()
     images = settings.pop("images", IMAGES)
     found = trained(method, network, (images, LABELS), **settings)
     expected = trained(method, rest, (augmented.astype("float32"), LABELS), **settings)
     assert_equal_training(found, expected)
 
 
-# Heads that draw: the minibatches that training sees are kept.
+# Stems that draw: the minibatches that training sees are kept.
 
 
 def drawing_network():
-    head = [
+    stem = [
         L.RandomFlip(),
         L.Rescaling(2.0),
         keras.Sequential([L.RandomRotation(0.2), L.RandomCrop(5, 5)]),
     ]
-    return plain(*head, *body_of_any_size())
+    return plain(*stem, *body_of_any_size())
 
 
 def body_of_any_size():
@@ -255,7 +255,7 @@ def test_everything_but_training_is_the_whole_model(tmp_path):
     assert len(model.weights) == len(network.weights)  # none twice
 
 
-def test_the_perturbed_one_of_several_inputs_goes_through_the_head():
+def test_the_perturbed_one_of_several_inputs_goes_through_the_stem():
     image, scale = keras.Input((6, 6, 1), name="image"), keras.Input((1,), name="scale")
     x = L.Flatten()(right()(down()(image)))
     outputs = L.Dense(3)(L.Multiply()([x, scale]))
@@ -276,7 +276,7 @@ def test_the_perturbed_one_of_several_inputs_goes_through_the_head():
     np.testing.assert_allclose(loss.history["loss"][0], np.mean(expected), rtol=1e-5)
 
 
-# What ends a head, and what is said of random layers elsewhere.
+# What ends a stem, and what is said of random layers elsewhere.
 
 
 class Branches(keras.Model):
@@ -332,7 +332,7 @@ def test_random_layers_elsewhere_are_named_with_the_remedy(kind):
 @pytest.mark.parametrize(
     "layer", [lambda: L.MixUp(name="it"), lambda: OwnFlip(name="it")]
 )
-def test_layers_that_mix_examples_or_are_unknown_end_the_head(layer):
+def test_layers_that_mix_examples_or_are_unknown_end_the_stem(layer):
     network = plain(down(), layer(), *body())
     model = PGDAdversarialModel(network, 0.1, steps=1)
     model.compile("sgd", from_logits())
@@ -341,8 +341,8 @@ def test_layers_that_mix_examples_or_are_unknown_end_the_head(layer):
 
 
 def test_noise_and_dropout_stay_where_they_are():
-    head = [L.GaussianNoise(0.1), L.Dropout(0.1)]
-    network = plain(*head, *body())
+    stem = [L.GaussianNoise(0.1), L.Dropout(0.1)]
+    network = plain(*stem, *body())
     fit(keeping("pgd", network)[0], 1)  # warnings are errors
 
 

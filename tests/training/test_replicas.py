@@ -169,8 +169,8 @@ PROGRAM = textwrap.dedent(
     history = model.fit(images[:34], labels[:34], batch_size=8, epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all(), history.history
 
-    # The random head of a model gives all replicas the pixels of one device.
-    def with_a_head(strategy, wrap):
+    # The random stem of a model gives all replicas the pixels of one device.
+    def with_a_stem(strategy, wrap):
         keras.utils.set_random_seed(1)
         with strategy.scope():
             network = keras.Sequential([
@@ -183,8 +183,8 @@ PROGRAM = textwrap.dedent(
         return model.trainable_weights
 
     for wrap in (free, pgd):
-        for a, b in zip(with_a_head(mirrored, wrap),
-                        with_a_head(tf.distribute.get_strategy(), wrap), strict=True):
+        for a, b in zip(with_a_stem(mirrored, wrap),
+                        with_a_stem(tf.distribute.get_strategy(), wrap), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
     # Each replica counts the updates, and draws random starts of its own.
