@@ -1,4 +1,4 @@
-"""Free training with the replays of several minibatches interleaved: a b a b, not a a b b.
+"""Free training with the replays of some minibatches interleaved: a b a b, not a a b b.
 
 Consecutive updates then see other images, and delta waits for its next turn.
 """
