@@ -1,6 +1,7 @@
 """Each warning has a model or report that gives it, and honest ones that do not."""
 
 import dataclasses
+import itertools
 import re
 
 import keras
@@ -97,14 +98,21 @@ def noise(images, seed):
 
 def resize(images, seed):
     """To 5 to 7 pixels a side, one size a batch, and back."""
-    side = keras.random.randint((), 5, 8, seed=seed)
-    return tf.image.resize(tf.image.resize(images, [side, side]), SHAPE[:2])
+    resized = keras.ops.image.resize
+    return one_of(
+        [resized(resized(images, (s, s)), SHAPE[:2]) for s in (5, 6, 7)], seed
+    )
 
 
 def shift(images, seed):
     """By up to a pixel, one shift a batch."""
-    by = keras.random.randint((2,), -1, 2, seed=seed)
-    return tf.roll(images, by, axis=[1, 2])
+    ways = itertools.product((-1, 0, 1), repeat=2)
+    return one_of([keras.ops.roll(images, by, axis=(1, 2)) for by in ways], seed)
+
+
+def one_of(choices, seed):
+    number = keras.random.randint((), 0, len(choices), seed=seed)
+    return keras.ops.take(keras.ops.stack(choices), number, axis=0)
 
 
 def quantized(images):
