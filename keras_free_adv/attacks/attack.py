@@ -1,5 +1,6 @@
 """What every attack shares: its arguments, its call, its compiled graphs."""
 
+import inspect
 import random
 from typing import Any
 
@@ -121,6 +122,19 @@ class Attack(keras.layers.Layer):
             "seed": self.seed,
             **settled,
         }
+
+    def __repr__(self) -> str:
+        """The class and its arguments; numbers are rounded."""
+        config = self.get_config()
+        names = inspect.signature(type(self).__init__).parameters
+        shown = [
+            f"{name}={config[name]:.4g}"
+            if isinstance(config[name], float)
+            else f"{name}={config[name]!r}"
+            for name in names
+            if config.get(name) is not None
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     # A method: Keras' loader walks through attributes, and would never end.
     def parts(self) -> list["Attack"]:

@@ -1,5 +1,6 @@
 """A robustness report as a table, for the console and in Markdown."""
 
+import html
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import numpy as np
 
 from keras_free_adv.evaluation.intervals import binomial_interval
 from keras_free_adv.evaluation.published_figures import SOURCE
+from keras_free_adv.html_table import html_table
 
 if TYPE_CHECKING:
     from keras_free_adv.evaluation.robustness_report import RobustnessReport
@@ -41,6 +43,15 @@ def markdown_table(
     lines += ["", f"{_footnote(report)}."]
     lines += [f"\n**Warning:** {warning}" for warning in report.warnings]
     return "\n".join(lines) + "\n"
+
+
+def html_of(report: "RobustnessReport") -> str:
+    """The table in HTML, the footnote and the warnings, a paragraph each."""
+    paragraphs = [f"{_footnote(report)}."]
+    paragraphs += [f"Warning: {warning}" for warning in report.warnings]
+    return html_table(_rows(report, None)) + "".join(
+        f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs
+    )
 
 
 def _rows(

@@ -126,6 +126,10 @@ class RobustnessReport:
     def __str__(self) -> str:
         return self.to_text()
 
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        return report_table.html_of(self)
+
     def to_text(self, published: Mapping[str, float] | None = None) -> str:
         """A table for the console.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_free_adv import renamed_arguments, validation
+from keras_free_adv.html_table import settings_table
 from keras_free_adv.recipes.setting_checks import (
     CHECKS,
     METHOD_ARGUMENTS,
@@ -133,6 +134,11 @@ class Recipe:
             name: dict(value) if isinstance(value, Mapping) else value
             for name, value in vars(self).items()
         } | {"drops": list(self.drops)}
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        settings = self.to_dict()
+        return settings_table(settings.pop("name"), settings)
 
     def replaced(self, **changes: Any) -> "Recipe":
         """The recipe with some settings changed.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_free_adv.html_table import html_table
+
 # The pretrained models, each with its card: NAME.keras and NAME.json.
 MODELS = Path(__file__).with_name("models")
 
@@ -55,24 +57,30 @@ class Card:
 
     def __str__(self) -> str:
         """The card as text."""
-        lines = [f"{self.name}: {self.about}"]
-        lines.append(f"  trained on    {self.data}, seed {self.seed}")
+        rows = self._facts()
+        width = max(len(name) for name, _ in rows)
+        lines = [f"  {name:<{width}}  {fact}" for name, fact in rows]
+        lines += [f"  $ {command}" for command in self.commands]
+        return "\n".join([f"{self.name}: {self.about}", *lines])
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        commands = [["command", command] for command in self.commands]
+        return html_table([[self.name, self.about], *self._facts(), *commands])
+
+    def _facts(self) -> list[list[str]]:
+        """What is known, a name and a fact each."""
+        facts = [["trained on", f"{self.data}, seed {self.seed}"]]
         if self.epsilon is not None:
             low, high = self.value_range
-            lines.append(
-                f"  against       {self.norm}, epsilon {self.epsilon:.4g}, pixels in "
-                f"[{low:g}, {high:g}]"
-            )
-        lines.append(f"  parameters    {self.parameters:,}")
-        lines.append(f"  accuracy on   {self.evaluated_on}{self._attacked_at()}")
-        width = max(map(len, self.accuracy))
+            ball = f"{self.norm}, epsilon {self.epsilon:.4g}"
+            facts.append(["against", f"{ball}, pixels in [{low:g}, {high:g}]"])
+        facts.append(["parameters", f"{self.parameters:,}"])
+        facts.append(["accuracy on", f"{self.evaluated_on}{self._attacked_at()}"])
         for attack, (share, low, high, examples) in self.accuracy.items():
-            lines.append(
-                f"    {attack:<{width}}  {share:6.1%}  ({low:.1%} to {high:.1%}, "
-                f"{examples:,} images)"
-            )
-        lines += [f"  $ {command}" for command in self.commands]
-        return "\n".join(lines)
+            interval = f"({low:.1%} to {high:.1%}, {examples:,} images)"
+            facts.append([attack, f"{share:6.1%}  {interval}"])
+        return facts
 
     def _attacked_at(self) -> str:
         radii = {f"{each['epsilon']:.4g}" for each in self.attacks.values()}
