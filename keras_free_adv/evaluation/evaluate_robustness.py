@@ -24,6 +24,7 @@ from keras_free_adv.evaluation.model_warnings import is_random
 from keras_free_adv.evaluation.packing import Survivors, all_standing, any_standing
 from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
 from keras_free_adv.evaluation.progress import Progress
+from keras_free_adv.evaluation.readings import SHOWN, Readings
 from keras_free_adv.evaluation.report_warnings import warnings_of
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
 from keras_free_adv.predictions import Predictions
@@ -111,6 +112,7 @@ def evaluate_robustness(
         Examples(batches),
         batch_size,
         Progress(batches.examples, parts, verbose),
+        getattr(data, "class_names", None),
     )
     with replicas.explaining_lost_worker():
         stages, settings = evaluation.stages(attacks, batch_size, max_examples, resume)
@@ -134,15 +136,18 @@ class _Evaluation:
         examples: Examples,
         batch_size: int | None,
         progress: Progress,
+        class_names: Any,
     ) -> None:
         self._model = model
         self._examples = examples
         self._replicas = replicas
         self._batch_size = batch_size or 0  # a dataset's own, once it is read
         self.progress = progress
+        self.class_names = None if class_names is None else tuple(class_names)
         self.finished: FinishedStages
         self.views: dict[str, Predictions] = {}
         self.probes: Probes
+        self.labels: np.ndarray | None = None  # classes, of a model that predicts one
 
     def stages(
         self,
@@ -171,12 +176,13 @@ class _Evaluation:
         natural.standing = self.finished.natural
         stages = {NATURAL: {NATURAL: natural}}
         for attack in attacks:
-            stages[attack.name] = self.attack(attack, natural.standing)
+            stages[attack.name] = self.attack(attack, natural)
         return stages, settings
 
     def natural(self, attacks: list[Attack]) -> Stage:
         """Which examples the model gets right without an attack."""
         right: list[np.ndarray] = []
+        classes: list[np.ndarray] = []
         first_images: list[np.ndarray] = []
         all_labels: list[np.ndarray] = []
         seconds = 0.0
@@ -191,15 +197,21 @@ class _Evaluation:
             begin = time.perf_counter()
             # Without an attack all of them compute the same.
             compiled = attacks[0].parts()[0].compiled(self._model, view, images, labels)
-            clean, _ = compiled.clean(images, labels)
+            clean, logits = compiled.clean(images, labels)
             right.append(~ops.convert_to_numpy(clean.fooled))
+            classes.append(ops.convert_to_numpy(ops.argmax(logits, axis=-1)))
             seconds += time.perf_counter() - begin
         if not right:
             raise ValueError("Argument `data` holds no example. Pass at least one.")
         self._look(attacks, np.concatenate(first_images), np.concatenate(all_labels))
         # On unlike machines rounding may tell an example apart.
         standing = self._replicas.of_first_worker(np.concatenate(right))
-        return Stage(standing, seconds, forward=len(standing), backward=0)
+        stage = Stage(standing, seconds, forward=len(standing), backward=0)
+        if not view.several_labels:
+            self.labels = ops.convert_to_numpy(view.encoded(np.concatenate(all_labels)))
+            stage.classes = self._replicas.of_first_worker(np.concatenate(classes))
+            stage.images = np.concatenate(first_images)[:SHOWN].astype("float32")
+        return stage
 
     def _begin(
         self, attacks: list[Attack], images: np.ndarray, labels: np.ndarray
@@ -221,8 +233,8 @@ class _Evaluation:
         }
         self.probes = {name: seen[view] for name, view in self.views.items()}
 
-    def attack(self, attack: Attack, standing: np.ndarray) -> dict[str, Stage]:
-        """The stages of an attack, one for each of its parts."""
+    def attack(self, attack: Attack, last: Stage) -> dict[str, Stage]:
+        """The stages of an attack, one for each of its parts, after another stage."""
         stages: dict[str, Stage] = {}
         before: list[dict[str, Any]] = []
         for part in attack.parts():
@@ -237,16 +249,17 @@ class _Evaluation:
             }
             stage = self.finished.find(settings)
             if stage is None:
-                stage = self._run(part, view, standing)
+                stage = self._run(part, view, last)
                 self.finished.add(settings, stage)
             else:
                 self.progress.add(self._examples.count)
             stages[part.name] = stage
             before = [*before, own]
-            standing = stage.standing
+            last = stage
         return stages
 
-    def _run(self, part: Attack, view: Predictions, standing: np.ndarray) -> Stage:
+    def _run(self, part: Attack, view: Predictions, last: Stage) -> Stage:
+        standing = last.standing
         survivors = Survivors(
             part,
             self._model,
@@ -254,7 +267,7 @@ class _Evaluation:
             self._replicas,
             self._batch_size * self._replicas.count,
             self.progress.add,
-            standing,
+            last,
         )
         for ids, images, labels in self._examples:
             attacked = any_standing(standing[ids]) & self._replicas.of_this_worker(ids)
@@ -266,7 +279,12 @@ class _Evaluation:
         passes = np.array([survivors.forward, survivors.backward])
         forward, backward = map(int, self._replicas.of_all_workers(passes))
         left = self._replicas.of_all_workers(left).astype(bool)
-        return Stage(left, survivors.seconds, forward, backward)
+        stage = Stage(left, survivors.seconds, forward, backward)
+        if survivors.classes is not None:
+            classes = np.where(here, survivors.classes, 0)
+            stage.classes = self._replicas.of_all_workers(classes)
+            stage.images = survivors.images
+        return stage
 
     def settings(
         self, batch_size: int | None, max_examples: int | None
@@ -349,6 +367,24 @@ def _report(
             if view.several_labels
             else {}
         ),
+        readings=_readings(stages, evaluation),
+    )
+
+
+def _readings(
+    stages: dict[str, dict[str, Stage]], evaluation: _Evaluation
+) -> Readings | None:
+    """Which classes were read; None of a model that predicts several labels."""
+    if evaluation.labels is None:
+        return None
+    last = {name: list(parts.values())[-1] for name, parts in stages.items()}
+    images = {n: stage.images for n, stage in last.items() if stage.images is not None}
+    return Readings(
+        evaluation.labels,
+        {n: stage.classes for n, stage in last.items() if stage.classes is not None},
+        images.pop(NATURAL),
+        images,
+        evaluation.class_names,
     )
 
 

@@ -28,12 +28,17 @@ class Stage:
         seconds: wall-clock seconds.
         forward: number of examples in forward passes, each pass counted.
         backward: the same for backward passes.
+        classes: the classes that are read after it, `[N]`; None for a model that
+            predicts several labels. See `Readings`.
+        images: the first images as it left them; None if it was read from a file.
     """
 
     standing: np.ndarray
     seconds: float
     forward: int
     backward: int
+    classes: np.ndarray | None = None
+    images: np.ndarray | None = None
 
 
 class FinishedStages:
@@ -178,11 +183,22 @@ def _differences(its: Any, mine: Any) -> tuple[Any, Any, str]:
 
 
 def _to_dict(stage: Stage) -> dict[str, Any]:
-    return {**vars(stage), "standing": _to_bits(stage.standing)}
+    classes = None if stage.classes is None else stage.classes.tolist()
+    return {
+        **vars(stage),
+        "standing": _to_bits(stage.standing),
+        "classes": classes,
+        "images": None,
+    }
 
 
 def _from_dict(read: dict[str, Any], shape: tuple[int, ...]) -> Stage:
-    return Stage(**{**read, "standing": _from_bits(read["standing"], shape)})
+    stage = Stage(**{**read, "standing": _from_bits(read["standing"], shape)})
+    if stage.classes is not None:  # as a list
+        stage.classes = np.array(stage.classes, int)
+        if stage.classes.shape != shape:
+            raise TypeError(f"{len(stage.classes)} classes of {shape[0]} examples")
+    return stage
 
 
 def _to_bits(standing: np.ndarray) -> str:

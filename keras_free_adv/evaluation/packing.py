@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.distribution.replicas import Replicas
+from keras_free_adv.evaluation.finished_stages import Stage
 from keras_free_adv.predictions import Predictions
 
 # A compiled loop hands back the batch when this share of its runs has ended, so that
@@ -33,11 +34,13 @@ class Survivors:
         batch_size: examples in a full batch.
         finished: called with how many examples have met their end, one way or the
             other.
-        standing: what the model gets right of all N examples before the attack:
-            `[N]`, or of several labels `[N, L]`, bool.
+        before: the stage before the attack.
 
     Attributes:
-        standing: the same after the attack.
+        standing: what the model gets right after the attack: `[N]`, or of several
+            labels `[N, L]`, bool.
+        classes: the classes that it reads then, `[N]`; None of several labels.
+        images: the first images after the attack.
         seconds: wall-clock seconds spent in the attack.
         forward: examples that went forward through the model, counted once a pass.
         backward: the same of backward passes.
@@ -51,7 +54,7 @@ class Survivors:
         replicas: Replicas,
         batch_size: int,
         finished: Callable[[int], None],
-        standing: np.ndarray,
+        before: Stage,
     ) -> None:
         self._attack = attack
         self._model = model
@@ -60,7 +63,9 @@ class Survivors:
         self._batch_size = batch_size
         self._finished = finished
         self._runs = attack.runs(view.alternatives + 1)
-        self.standing = standing.copy()
+        self.standing = before.standing.copy()
+        self.classes = None if before.classes is None else before.classes.copy()
+        self.images = None if before.images is None else before.images.copy()
         self._waiting: list[tuple[np.ndarray, ...]] = []
         # Of the batch: ids and numbers of runs here, the rest on the device.
         self._ids = np.zeros((0,), "int32")
@@ -143,6 +148,8 @@ class Survivors:
         ended = ops.convert_to_numpy(active.step) >= self._attack.steps_of_a_run
         again = ended & ~fooled & (self._run + 1 < self._runs)
         withstood = ended & ~fooled & ~again
+        self._read(np.flatnonzero(fooled), labels, active.best.images)
+        self._keep(np.flatnonzero(ended | fooled), active.best.images)
         self._finished(int((fooled | withstood).sum()))
 
         ids, runs = self._ids[again], self._run[again] + 1
@@ -156,6 +163,24 @@ class Survivors:
         )
         if len(ids):
             self._begin(ids, runs, *restarted)
+
+    def _read(self, rows: np.ndarray, labels: Any, images: Any) -> None:
+        """Notes which classes are read in adversarial images that fool the model."""
+        if self.classes is None or not len(rows):
+            return
+        images, labels = (ops.take(part, rows, axis=0) for part in (images, labels))
+        _, logits = self._compiled(images, labels).clean(images, labels)
+        read = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
+        self.classes[self._ids[rows]] = read
+
+    def _keep(self, rows: np.ndarray, images: Any) -> None:
+        """Keeps the images of the examples that are shown."""
+        if self.images is None:
+            return
+        rows = rows[self._ids[rows] < len(self.images)]
+        if len(rows):
+            found = ops.convert_to_numpy(ops.take(images, rows, axis=0))
+            self.images[self._ids[rows]] = found
 
     def _compiled(self, images: Any, labels: Any) -> Any:
         # A call of the layer refuses a model without gradients; here the attack goes on

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from keras_free_adv.evaluation.readings import Readings
+
 if TYPE_CHECKING:
     from keras_free_adv.evaluation.robustness_report import RobustnessReport
 
@@ -19,12 +21,16 @@ def plain_values(report: "RobustnessReport") -> dict[str, Any]:
     values = {
         "schema_version": SCHEMA_VERSION,
         "examples": report.examples,
-        **dataclasses.asdict(report),
+        **dataclasses.asdict(dataclasses.replace(report, readings=None)),
         "intervals": {name: list(ends) for name, ends in report.intervals.items()},
         "robust": {name: array.tolist() for name, array in report.robust.items()},
     }
     if not report.label_accuracy:
         del values["label_accuracy"]
+    if report.readings is None:
+        del values["readings"]
+    else:
+        values["readings"] = report.readings.to_dict()
     return values
 
 
@@ -46,6 +52,8 @@ def read_report(text: str, make: Callable[..., Report]) -> Report:
             }
             if "natural" not in robust or fields["accuracy"].keys() != robust.keys():
                 raise KeyError("natural")
+            if "readings" in fields:
+                fields["readings"] = Readings.from_dict(fields["readings"])
             return make(**{"seconds": {}, **fields, "robust": robust})
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(

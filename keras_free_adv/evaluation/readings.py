@@ -1,0 +1,56 @@
+"""What a model reads in the images of an evaluation, and the first of them to show."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+# How many examples are shown.
+SHOWN = 8
+
+
+@dataclasses.dataclass
+class Readings:
+    """Which class a model reads in each of N images, without and under attack.
+
+    Attributes:
+        labels: the true classes, `[N]`.
+        classes: "natural", then each attack's name, to the classes that are read,
+            `[N]`: under an attack of the image that fooled the model, and of an example
+            that was not fooled (or wrong before) as without one.
+        images: the first images, `[SHOWN or fewer, ...]`; None in a report that was
+            read from a file.
+        adversarial: each attack's name to the same images as that attack changed them;
+            what it did not attack is unchanged. An attack whose result was resumed from
+            a file is missing.
+        class_names: names of the classes, if the data has them.
+    """
+
+    labels: np.ndarray
+    classes: dict[str, np.ndarray]
+    images: np.ndarray | None = None
+    adversarial: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
+
+    def name_of(self, number: int) -> str:
+        """The name of a class, or its number."""
+        known = self.class_names is not None and number < len(self.class_names)
+        return self.class_names[number] if known else str(number)  # type: ignore[index]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Labels and classes as plain values; images are left out."""
+        return {
+            "labels": self.labels.tolist(),
+            "classes": {name: read.tolist() for name, read in self.classes.items()},
+            "class_names": self.class_names and list(self.class_names),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Readings":
+        """Reads what `to_dict` gave."""
+        names = values["class_names"]
+        return cls(
+            np.array(values["labels"], int),
+            {name: np.array(read, int) for name, read in values["classes"].items()},
+            class_names=None if names is None else tuple(names),
+        )
