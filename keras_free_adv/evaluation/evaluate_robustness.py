@@ -9,7 +9,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_free_adv import backends, pixel_scale, random_numbers, validation
+from keras_free_adv import (
+    backends,
+    image_axes,
+    pixel_scale,
+    random_numbers,
+    validation,
+)
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.data.labelled_batches import LabelledBatches
 from keras_free_adv.distribution.replicas import Replicas
@@ -147,6 +153,7 @@ class _Evaluation:
         self.finished: FinishedStages
         self.views: dict[str, Predictions] = {}
         self.probes: Probes
+        self.data_format = image_axes.resolve(None, model)
         self.labels: np.ndarray | None = None  # classes, of a model that predicts one
 
     def stages(
@@ -378,7 +385,11 @@ def _readings(
     if evaluation.labels is None:
         return None
     last = {name: list(parts.values())[-1] for name, parts in stages.items()}
-    images = {n: stage.images for n, stage in last.items() if stage.images is not None}
+    images = {
+        name: image_axes.to_last(stage.images, evaluation.data_format)
+        for name, stage in last.items()
+        if stage.images is not None
+    }
     return Readings(
         evaluation.labels,
         {n: stage.classes for n, stage in last.items() if stage.classes is not None},

@@ -45,10 +45,11 @@ def markdown_table(
     return "\n".join(lines) + "\n"
 
 
-def html_of(report: "RobustnessReport") -> str:
+def html_of(report: "RobustnessReport", *, with_warnings: bool = True) -> str:
     """The table in HTML, the footnote and the warnings, a paragraph each."""
     paragraphs = [f"{_footnote(report)}."]
-    paragraphs += [f"Warning: {warning}" for warning in report.warnings]
+    if with_warnings:
+        paragraphs += [f"Warning: {warning}" for warning in report.warnings]
     return html_table(_rows(report, None)) + "".join(
         f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs
     )

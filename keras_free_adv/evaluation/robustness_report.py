@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_free_adv.evaluation import intervals, report_json, report_table
+from keras_free_adv import files
+from keras_free_adv.evaluation import html_page, intervals, report_json, report_table
 from keras_free_adv.evaluation.readings import Readings
 from keras_free_adv.evaluation.report_comparison import paired_results
 from keras_free_adv.user_warnings import warn_user
@@ -146,6 +148,24 @@ class RobustnessReport:
     def to_markdown(self, published: Mapping[str, float] | None = None) -> str:
         """The table in Markdown; `published` as in `to_text`."""
         return report_table.markdown_table(self, published)
+
+    def to_html(self, path: Any, *, curve: Mapping[float, float] | None = None) -> None:
+        """Writes one page that needs no other file: for a browser, a mail, a printer.
+
+        It says in a sentence what was found, and shows the table, the first images
+        with their adversarial examples (not in a report that was read from a file),
+        each class, what is read as what, which attack breaks what, the warnings, and
+        the settings.
+
+        Args:
+            path: where to write it; a file that is there is replaced.
+            curve: epsilon to robust accuracy, to draw; such as was measured with
+                attacks of several radii.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        files.write_text(Path(path), html_page.html_page(self, curve))
 
     def to_dict(self, *, seconds: bool = True) -> dict[str, Any]:
         """Everything, as plain Python values that JSON can hold.

@@ -1,0 +1,157 @@
+"""The page of a report: all there, in one file."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_free_adv import RobustnessReport
+from keras_free_adv.evaluation.html_page import verdict
+from keras_free_adv.evaluation.readings import Readings
+
+NAMES = ("cat & dog", "<b>", "frog")
+
+
+def report(**changes):
+    labels = np.array([0, 1, 2, 0])
+    classes = {
+        "natural": np.array([0, 1, 2, 1]),
+        "pgd20": np.array([0, 2, 0, 1]),
+        "square": np.array([2, 1, 2, 1]),
+    }
+    images = np.random.default_rng(0).uniform(size=(4, 6, 6, 3)).astype("float32")
+    robust = {name: read == labels for name, read in classes.items()}
+    settings = {"epsilon": 8 / 255, "norm": "linf", "value_range": [0.0, 1.0]}
+    values = {
+        "accuracy": {name: float(stands.mean()) for name, stands in robust.items()},
+        "robust": robust,
+        "worst_case": 0.0,
+        "seconds": {},
+        "threat_models": {"pgd20": settings, "square": settings},
+        "warnings": ["a < b"],
+        "settings": {"model": "mine"},
+        "readings": Readings(
+            labels,
+            classes,
+            images,
+            {"pgd20": np.clip(images + 8 / 255, 0, 1), "square": images},
+            NAMES,
+        ),
+    }
+    return RobustnessReport(**{**values, **changes})
+
+
+class Page(HTMLParser):
+    """Tags that are open, links, and texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.links, self.texts = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "img", "circle", "line", "polyline"):
+            self.open.append(tag)
+        self.links += [v for name, v in attributes if name in ("src", "href")]
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "report.html"
+    report().to_html(path, curve={0.0: 0.75, 8 / 255: 0.0})
+    return path.read_text()
+
+
+def test_it_is_whole_and_needs_no_other_file(page):
+    parsed = Page(page)
+    assert parsed.open == []
+    assert len(parsed.links) == 4 * 3
+    assert all(link.startswith("data:image/png;base64,") for link in parsed.links)
+    assert "<script" not in page
+    assert "http" not in page
+    # What the user called a class is text.
+    assert "<b>" not in page.replace("<b>Warning.</b>", "")
+    assert any("a < b" in text for text in parsed.texts)
+
+
+def test_pictures_are_the_images(page):
+    first = Page(page).links[0].removeprefix("data:image/png;base64,")
+    pixels = tf.io.decode_png(base64.b64decode(first)).numpy()
+    expected = report().readings.images[0]
+    np.testing.assert_allclose(pixels / 255, expected, atol=0.5 / 255 + 1e-6)
+
+
+def test_tables_say_what_can_be_counted_by_hand(page):
+    text = re.sub(r"<[^>]+>", "|", page)
+    text = re.sub(r"\|+", "|", text)
+    # Of four, pgd20 breaks examples 1 and 2, square example 0; 3 was wrong before.
+    assert "|pgd20|2|2|" in text
+    assert "|square|1|1|" in text
+    # Class 0 has two examples: natural 50%, pgd20 50%, square 0%.
+    assert "|cat &amp; dog|2|50%|50%|0%|" in text
+    assert "read as cat &amp; dog" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epsilon": 8 / 255}, "At a change of at most 8 of 255 per pixel, 0 of 100"),
+        ({"epsilon": 0.1}, "At a change of at most 10.0% of the range per pixel, 0 of"),
+        ({"epsilon": 0.5, "norm": "l2"}, "At a change of Euclidean length at most 0.5"),
+        (
+            {"epsilon": 16.0, "value_range": [0.0, 255.0]},
+            "At a change of at most 16 of 255 per pixel",
+        ),
+    ],
+)
+def test_the_verdict_in_words(settings, said):
+    of_all = {"norm": "linf", "value_range": [0.0, 1.0], **settings}
+    text = verdict(report(threat_models={"pgd20": of_all, "square": of_all}))
+    assert text.startswith(said)
+    assert "Without a change, 75 of 100 images are read correctly." in text
+    assert "The strongest attack was pgd20." in text
+    assert "upper bound" in text
+
+
+def test_a_verdict_does_not_mix_norms():
+    small = {"epsilon": 8 / 255, "norm": "linf", "value_range": [0.0, 1.0]}
+    other = {**small, "norm": "l2", "epsilon": 1.0}
+    text = verdict(report(threat_models={"pgd20": small, "square": other}))
+    # Of pgd20 alone: example 0.
+    assert text.startswith("At a change of at most 8 of 255 per pixel, 25 of 100")
+
+
+def test_a_report_from_a_file_has_no_pictures(tmp_path):
+    again = RobustnessReport.from_json(report().to_json())
+    again.to_html(tmp_path / "again.html")
+    page = (tmp_path / "again.html").read_text()
+    assert Page(page).links == []
+    assert "Read as what under pgd20" in page
+
+
+def test_many_classes_are_shown_as_their_commonest_mistakes(tmp_path):
+    labels = np.arange(30)
+    readings = Readings(labels, {"natural": labels, "pgd20": np.roll(labels, 1)})
+    robust = {"natural": np.ones(30, bool), "pgd20": np.zeros(30, bool)}
+    settings = {"epsilon": 0.1, "norm": "linf", "value_range": [0.0, 1.0]}
+    report(
+        readings=readings,
+        robust=robust,
+        accuracy={"natural": 1.0, "pgd20": 0.0},
+        threat_models={"pgd20": settings},
+    ).to_html(tmp_path / "many.html")
+    page = (tmp_path / "many.html").read_text()
+    assert "the commonest mistakes" in page
+    assert page.count("<td>1</td></tr>") >= 12

@@ -1,0 +1,97 @@
+"""A report knows which class is read in each image."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_free_adv import (
+    APGDAttack,
+    AutoAttack,
+    PGDAttack,
+    RobustnessReport,
+    evaluate_robustness,
+)
+from tests.conftest import outputs_of, small_images, small_network
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+IMAGES, LABELS = small_images(40)
+ATTACKS = [
+    PGDAttack(0.1, steps=1, restarts=2, step_size=0.03, seed=0),
+    APGDAttack(0.1, steps=5, seed=0),
+]
+
+
+@pytest.fixture
+def network():
+    return small_network()
+
+
+def test_classes_and_images_are_what_the_model_reads(network):
+    report = evaluate_robustness(
+        network, (IMAGES, LABELS), ATTACKS, batch_size=16, verbose=0
+    )
+    readings = report.readings
+    np.testing.assert_array_equal(readings.labels, LABELS)
+    np.testing.assert_array_equal(readings.images, IMAGES[:8])
+    clean = outputs_of(network, IMAGES).argmax(-1)
+    np.testing.assert_array_equal(readings.classes["natural"], clean)
+    for attack in ATTACKS:
+        read, changed = readings.classes[attack.name], readings.adversarial[attack.name]
+        # A verdict and a class say the same.
+        np.testing.assert_array_equal(read == LABELS, report.robust[attack.name])
+        assert np.abs(changed - IMAGES[:8]).max() <= attack.epsilon + 1e-6
+        by_model = outputs_of(network, changed).argmax(-1)
+        np.testing.assert_array_equal(by_model, read[:8])
+        never_attacked = clean[:8] != LABELS[:8]
+        np.testing.assert_array_equal(
+            changed[never_attacked], IMAGES[:8][never_attacked]
+        )
+    assert (readings.classes["apgd_ce"] != clean).any()
+
+
+def test_an_ensemble_keeps_what_each_part_reached(network):
+    attack = AutoAttack(0.1, attacks=list(ATTACKS), seed=0)
+    report = evaluate_robustness(network, (IMAGES, LABELS), attack, verbose=0)
+    read = report.readings.classes["autoattack"]
+    np.testing.assert_array_equal(read == LABELS, report.robust["autoattack"])
+    changed = report.readings.adversarial["autoattack"]
+    np.testing.assert_array_equal(outputs_of(network, changed).argmax(-1), read[:8])
+
+
+def test_a_resumed_evaluation_knows_the_classes(network, tmp_path):
+    def evaluated(attacks):
+        return evaluate_robustness(
+            network, (IMAGES, LABELS), attacks, verbose=0, resume=tmp_path / "a.json"
+        ).readings
+
+    first = evaluated(ATTACKS[:1])
+    second = evaluated(ATTACKS)
+    for name in first.classes:
+        np.testing.assert_array_equal(first.classes[name], second.classes[name])
+    assert list(second.adversarial) == [ATTACKS[1].name]
+
+
+def test_they_go_through_json_but_for_the_images(network):
+    report = evaluate_robustness(network, (IMAGES, LABELS), ATTACKS, verbose=0)
+    again = RobustnessReport.from_json(report.to_json())
+    assert again.readings.images is None
+    assert again.readings.to_dict() == report.readings.to_dict()
+    for name, read in report.readings.classes.items():
+        np.testing.assert_array_equal(again.readings.classes[name], read)
+
+
+def test_a_model_of_several_labels_has_none():
+    network = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, activation="sigmoid"),
+        ]
+    )
+    labels = np.random.default_rng(0).integers(0, 2, (40, 3))
+    report = evaluate_robustness(
+        network, (IMAGES, labels), PGDAttack(0.1, steps=2, seed=0), verbose=0
+    )
+    assert report.readings is None
+    assert "readings" not in report.to_dict()
