@@ -70,4 +70,6 @@ def test_an_attack_prints_its_arguments():
     found = {name: config[name] for name in ("steps", "restarts", "seed", "keep")}
     assert found == {"steps": 10, "restarts": 3, "seed": 1, "keep": "best"}
     assert repr(FABAttack(0.1)).startswith("FABAttack(epsilon=0.1, steps=100")
+    # None where it is no default says something.
+    assert "targets=None" in repr(FABAttack(0.1, targets=None))
     assert "version='rand'" in repr(AutoAttack(0.1, version="rand"))

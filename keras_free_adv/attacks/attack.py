@@ -125,15 +125,14 @@ class Attack(keras.layers.Layer):
 
     def __repr__(self) -> str:
         """The class and its arguments; numbers are rounded."""
-        config = self.get_config()
-        names = inspect.signature(type(self).__init__).parameters
-        shown = [
-            f"{name}={config[name]:.4g}"
-            if isinstance(config[name], float)
-            else f"{name}={config[name]!r}"
-            for name in names
-            if config.get(name) is not None
-        ]
+        config, shown = self.get_config(), []
+        arguments = inspect.signature(type(self).__init__).parameters
+        for name in [name for name in arguments if name in config]:
+            value = getattr(self, name, config[name])  # objects as they are
+            # A default of None says nothing.
+            if value is not None or arguments[name].default is not None:
+                text = f"{value:.4g}" if isinstance(value, float) else repr(value)
+                shown.append(f"{name}={text}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
     # A method: Keras' loader walks through attributes, and would never end.

@@ -28,9 +28,9 @@ from keras_free_adv.evaluation.finished_stages import (
 from keras_free_adv.evaluation.model_identity import identity_of, weights_checksum
 from keras_free_adv.evaluation.model_warnings import is_random
 from keras_free_adv.evaluation.packing import Survivors, all_standing, any_standing
+from keras_free_adv.evaluation.predicted_classes import SHOWN, PredictedClasses
 from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
 from keras_free_adv.evaluation.progress import Progress
-from keras_free_adv.evaluation.readings import SHOWN, Readings
 from keras_free_adv.evaluation.report_warnings import warnings_of
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
 from keras_free_adv.predictions import Predictions
@@ -64,7 +64,9 @@ def evaluate_robustness(
         data: (images, labels); or a tf.data.Dataset or PyDataset of minibatches of
             them, which is streamed, once for each attack unless it fits in 2 GiB.
             Images lie in the attacks' `value_range`, or if they have none in that of
-            the model (see `keras_free_adv.pixel_scale`).
+            the model (see `keras_free_adv.pixel_scale`). The report's page takes class
+            names from `data.class_names`, which `datasets.load` and Keras'
+            `image_dataset_from_directory` set.
         attacks: an attack, or a list of attacks of different names.
         batch_size: examples under attack at once, on each replica; None for the
             dataset's own (of its first minibatch), 128 for arrays.
@@ -149,10 +151,11 @@ class _Evaluation:
         self._replicas = replicas
         self._batch_size = batch_size or 0  # a dataset's own, once it is read
         self.progress = progress
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = None if class_names is None else tuple(map(str, class_names))
         self.finished: FinishedStages
         self.views: dict[str, Predictions] = {}
         self.probes: Probes
+        self._first: tuple[Attack, Predictions]  # attack, or its first part
         self.data_format = image_axes.resolve(None, model)
         self.labels: np.ndarray | None = None  # classes, of a model that predicts one
 
@@ -171,6 +174,7 @@ class _Evaluation:
             model={} if resume is None else identity_of(self._model),
             data=settings["data"],
             natural=natural.standing,
+            natural_classes=natural.classes,
             random=is_random(self.probes),
             writes=self._replicas.worker == 0,
         )
@@ -181,6 +185,8 @@ class _Evaluation:
             "{found}). Use a shared file system.",
         )
         natural.standing = self.finished.natural
+        if self.finished.natural_classes is not None:
+            natural.classes = self.finished.natural_classes
         stages = {NATURAL: {NATURAL: natural}}
         for attack in attacks:
             stages[attack.name] = self.attack(attack, natural)
@@ -202,9 +208,7 @@ class _Evaluation:
             if sum(map(len, first_images)) < LOOKED_AT:
                 first_images.append(images)
             begin = time.perf_counter()
-            # Without an attack all of them compute the same.
-            compiled = attacks[0].parts()[0].compiled(self._model, view, images, labels)
-            clean, logits = compiled.clean(images, labels)
+            clean, logits = self._clean(images, labels)
             right.append(~ops.convert_to_numpy(clean.fooled))
             classes.append(ops.convert_to_numpy(ops.argmax(logits, axis=-1)))
             seconds += time.perf_counter() - begin
@@ -220,6 +224,12 @@ class _Evaluation:
             stage.images = np.concatenate(first_images)[:SHOWN].astype("float32")
         return stage
 
+    def _clean(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """The outcome without an attack, and logits."""
+        attack, view = self._first
+        # Without an attack all of them compute the same.
+        return attack.compiled(self._model, view, images, labels).clean(images, labels)
+
     def _begin(
         self, attacks: list[Attack], images: np.ndarray, labels: np.ndarray
     ) -> None:
@@ -229,6 +239,7 @@ class _Evaluation:
             attack.check_images(images.shape, self._model)
         self.views = {a.name: a.view_of(self._model, images, labels) for a in attacks}
         _check_one_kind(self.views)
+        self._first = attacks[0].parts()[0], self._view(attacks[0])
 
     def _look(
         self, attacks: list[Attack], images: np.ndarray, labels: np.ndarray
@@ -275,6 +286,7 @@ class _Evaluation:
             self._batch_size * self._replicas.count,
             self.progress.add,
             last,
+            lambda images, labels: self._clean(images, labels)[1],
         )
         for ids, images, labels in self._examples:
             attacked = any_standing(standing[ids]) & self._replicas.of_this_worker(ids)
@@ -290,7 +302,10 @@ class _Evaluation:
         if survivors.classes is not None:
             classes = np.where(here, survivors.classes, 0)
             stage.classes = self._replicas.of_all_workers(classes)
-            stage.images = survivors.images
+            if survivors.images is not None:
+                own = here[: len(survivors.images)]
+                images = np.where(_for_each(own, survivors.images), survivors.images, 0)
+                stage.images = self._replicas.of_all_workers(images)
         return stage
 
     def settings(
@@ -374,29 +389,41 @@ def _report(
             if view.several_labels
             else {}
         ),
-        readings=_readings(stages, evaluation),
+        predicted=_predicted(stages, evaluation),
     )
 
 
-def _readings(
+def _predicted(
     stages: dict[str, dict[str, Stage]], evaluation: _Evaluation
-) -> Readings | None:
+) -> PredictedClasses | None:
     """Which classes were read; None of a model that predicts several labels."""
     if evaluation.labels is None:
         return None
     last = {name: list(parts.values())[-1] for name, parts in stages.items()}
     images = {
-        name: image_axes.to_last(stage.images, evaluation.data_format)
+        name: _channels_last(stage.images, evaluation.data_format)
         for name, stage in last.items()
         if stage.images is not None
     }
-    return Readings(
+    return PredictedClasses(
         evaluation.labels,
         {n: stage.classes for n, stage in last.items() if stage.classes is not None},
         images.pop(NATURAL),
         images,
         evaluation.class_names,
     )
+
+
+def _for_each(flags: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Flags `[B]` in the shape of images `[B, ...]`, with axes of size 1."""
+    return flags.reshape(-1, *[1] * (images.ndim - 1))
+
+
+def _channels_last(images: np.ndarray, data_format: str) -> np.ndarray:
+    """Images with their channels last; what is no image stays as it is."""
+    if images.ndim not in (3, 4):
+        return images
+    return ops.convert_to_numpy(image_axes.to_last(images, data_format))
 
 
 def _check_one_kind(views: dict[str, Predictions]) -> None:

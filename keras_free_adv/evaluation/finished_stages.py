@@ -28,9 +28,10 @@ class Stage:
         seconds: wall-clock seconds.
         forward: number of examples in forward passes, each pass counted.
         backward: the same for backward passes.
-        classes: the classes that are read after it, `[N]`; None for a model that
-            predicts several labels. See `Readings`.
-        images: the first images as it left them; None if it was read from a file.
+        classes: the classes that are predicted after it, `[N]`; None for a model that
+            predicts several labels. See `PredictedClasses`.
+        images: the first images as it left them; None if it was read from a file, or
+            of several labels.
     """
 
     standing: np.ndarray
@@ -49,12 +50,14 @@ class FinishedStages:
         model: identifies the model.
         data: identifies the examples and their batches.
         natural: what the model gets right without an attack, as in `Stage.standing`.
+        natural_classes: what it predicts then, as in `Stage.classes`.
         random: whether the model draws random numbers, so that `natural` may differ.
         writes: whether this process writes the file; on many workers one does.
 
     Attributes:
         natural: what the model got right when the file was created, on which its stages
             are based; without a file as passed.
+        natural_classes: likewise.
 
     Raises:
         ValueError: the file is damaged, or of another model or other data.
@@ -67,6 +70,7 @@ class FinishedStages:
         model: dict[str, Any],
         data: dict[str, Any],
         natural: np.ndarray,
+        natural_classes: np.ndarray | None = None,
         random: bool = False,
         writes: bool = True,
     ) -> None:
@@ -76,6 +80,7 @@ class FinishedStages:
         self._header = {"schema_version": SCHEMA_VERSION, "data": data, "model": model}
         self._stages: dict[str, Stage] = {}
         self.natural = natural
+        self.natural_classes = natural_classes
         if self._path is not None and self._path.exists():
             self._read(self._path, random)
 
@@ -98,6 +103,7 @@ class FinishedStages:
             everything = {
                 **self._header,
                 "natural": _to_bits(self.natural),
+                "natural_classes": _to_list(self.natural_classes),
                 "stages": stages,
             }
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +114,7 @@ class FinishedStages:
             read = json.loads(path.read_text())
             self._check_header(path, read)
             natural = _from_bits(read["natural"], self.natural.shape)
+            classes = _to_classes(read.get("natural_classes"), natural.shape)
             self._stages = {
                 key: _from_dict(stage, natural.shape)
                 for key, stage in read["stages"].items()
@@ -119,7 +126,7 @@ class FinishedStages:
                 "path."
             ) from error
         self._check_natural(path, natural, random)
-        self.natural = natural
+        self.natural, self.natural_classes = natural, classes
 
     def _check_header(self, path: pathlib.Path, read: dict[str, Any]) -> None:
         for part, mine in self._header.items():
@@ -183,22 +190,31 @@ def _differences(its: Any, mine: Any) -> tuple[Any, Any, str]:
 
 
 def _to_dict(stage: Stage) -> dict[str, Any]:
-    classes = None if stage.classes is None else stage.classes.tolist()
     return {
         **vars(stage),
         "standing": _to_bits(stage.standing),
-        "classes": classes,
+        "classes": _to_list(stage.classes),
         "images": None,
     }
 
 
 def _from_dict(read: dict[str, Any], shape: tuple[int, ...]) -> Stage:
-    stage = Stage(**{**read, "standing": _from_bits(read["standing"], shape)})
-    if stage.classes is not None:  # as a list
-        stage.classes = np.array(stage.classes, int)
-        if stage.classes.shape != shape:
-            raise TypeError(f"{len(stage.classes)} classes of {shape[0]} examples")
-    return stage
+    standing = _from_bits(read["standing"], shape)
+    classes = _to_classes(read.get("classes"), shape)
+    return Stage(**{**read, "standing": standing, "classes": classes})
+
+
+def _to_list(classes: np.ndarray | None) -> list[int] | None:
+    return None if classes is None else classes.tolist()
+
+
+def _to_classes(read: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    if read is None:
+        return None
+    classes = np.array(read, int)
+    if classes.shape != shape:
+        raise TypeError(f"{len(classes)} classes of {shape[0]} examples")
+    return classes
 
 
 def _to_bits(standing: np.ndarray) -> str:

@@ -35,11 +35,12 @@ class Survivors:
         finished: called with how many examples have met their end, one way or the
             other.
         before: the stage before the attack.
+        logits: called with images and labels, for the model's logits `[B, C]`.
 
     Attributes:
         standing: what the model gets right after the attack: `[N]`, or of several
             labels `[N, L]`, bool.
-        classes: the classes that it reads then, `[N]`; None of several labels.
+        classes: the classes that it predicts then, `[N]`; None of several labels.
         images: the first images after the attack.
         seconds: wall-clock seconds spent in the attack.
         forward: examples that went forward through the model, counted once a pass.
@@ -55,6 +56,7 @@ class Survivors:
         batch_size: int,
         finished: Callable[[int], None],
         before: Stage,
+        logits: Callable[[Any, Any], Any],
     ) -> None:
         self._attack = attack
         self._model = model
@@ -62,6 +64,7 @@ class Survivors:
         self._replicas = replicas
         self._batch_size = batch_size
         self._finished = finished
+        self._logits = logits
         self._runs = attack.runs(view.alternatives + 1)
         self.standing = before.standing.copy()
         self.classes = None if before.classes is None else before.classes.copy()
@@ -148,7 +151,7 @@ class Survivors:
         ended = ops.convert_to_numpy(active.step) >= self._attack.steps_of_a_run
         again = ended & ~fooled & (self._run + 1 < self._runs)
         withstood = ended & ~fooled & ~again
-        self._read(np.flatnonzero(fooled), labels, active.best.images)
+        self._predict(np.flatnonzero(fooled), labels, active.best.images)
         self._keep(np.flatnonzero(ended | fooled), active.best.images)
         self._finished(int((fooled | withstood).sum()))
 
@@ -164,14 +167,18 @@ class Survivors:
         if len(ids):
             self._begin(ids, runs, *restarted)
 
-    def _read(self, rows: np.ndarray, labels: Any, images: Any) -> None:
-        """Notes which classes are read in adversarial images that fool the model."""
+    def _predict(self, rows: np.ndarray, labels: Any, images: Any) -> None:
+        """Notes which classes are predicted of adversarial images that fool the model.
+
+        Another batch, or a random model, may round otherwise: it is never the label's.
+        """
         if self.classes is None or not len(rows):
             return
         images, labels = (ops.take(part, rows, axis=0) for part in (images, labels))
-        _, logits = self._compiled(images, labels).clean(images, labels)
-        read = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
-        self.classes[self._ids[rows]] = read
+        logits = ops.convert_to_numpy(self._logits(images, labels)).copy()
+        true = ops.convert_to_numpy(self._view.encoded(labels))
+        logits[np.arange(len(rows)), true] = -np.inf
+        self.classes[self._ids[rows]] = logits.argmax(-1)
 
     def _keep(self, rows: np.ndarray, images: Any) -> None:
         """Keeps the images of the examples that are shown."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from keras_free_adv.evaluation.readings import Readings
+from keras_free_adv.evaluation.predicted_classes import PredictedClasses
 
 if TYPE_CHECKING:
     from keras_free_adv.evaluation.robustness_report import RobustnessReport
@@ -21,16 +21,16 @@ def plain_values(report: "RobustnessReport") -> dict[str, Any]:
     values = {
         "schema_version": SCHEMA_VERSION,
         "examples": report.examples,
-        **dataclasses.asdict(dataclasses.replace(report, readings=None)),
+        **dataclasses.asdict(dataclasses.replace(report, predicted=None)),
         "intervals": {name: list(ends) for name, ends in report.intervals.items()},
         "robust": {name: array.tolist() for name, array in report.robust.items()},
     }
     if not report.label_accuracy:
         del values["label_accuracy"]
-    if report.readings is None:
-        del values["readings"]
+    if report.predicted is None:
+        del values["predicted"]
     else:
-        values["readings"] = report.readings.to_dict()
+        values["predicted"] = report.predicted.to_dict()
     return values
 
 
@@ -52,8 +52,8 @@ def read_report(text: str, make: Callable[..., Report]) -> Report:
             }
             if "natural" not in robust or fields["accuracy"].keys() != robust.keys():
                 raise KeyError("natural")
-            if "readings" in fields:
-                fields["readings"] = Readings.from_dict(fields["readings"])
+            if "predicted" in fields:
+                fields["predicted"] = PredictedClasses.from_dict(fields["predicted"])
             return make(**{"seconds": {}, **fields, "robust": robust})
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(

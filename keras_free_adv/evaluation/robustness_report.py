@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_free_adv import files
 from keras_free_adv.evaluation import html_page, intervals, report_json, report_table
-from keras_free_adv.evaluation.readings import Readings
+from keras_free_adv.evaluation.predicted_classes import PredictedClasses
 from keras_free_adv.evaluation.report_comparison import paired_results
 from keras_free_adv.user_warnings import warn_user
 
@@ -43,8 +43,8 @@ class RobustnessReport:
         label_accuracy: for a model that predicts several labels at once, the same
             names to the accuracy of each label (a label of an example is robust to an
             attack only if no image that it tried made it wrong); else empty.
-        readings: for a model that predicts one class, which one it reads in each
-            image, and the first images and adversarial images.
+        predicted: of a model that predicts one class: which one of each image, and the
+            first images with their adversarial examples. None of several labels.
     """
 
     accuracy: dict[str, float]
@@ -57,7 +57,7 @@ class RobustnessReport:
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     label_accuracy: dict[str, list[float]] = field(default_factory=dict)
-    readings: Readings | None = None
+    predicted: PredictedClasses | None = None
 
     @property
     def examples(self) -> int:

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_free_adv import RobustnessReport
+from keras_free_adv.evaluation.accuracy_curve import accuracy_curve
 from keras_free_adv.evaluation.html_page import verdict
-from keras_free_adv.evaluation.readings import Readings
+from keras_free_adv.evaluation.predicted_classes import PredictedClasses
 
 NAMES = ("cat & dog", "<b>", "frog")
 
@@ -33,7 +34,7 @@ def report(**changes):
         "threat_models": {"pgd20": settings, "square": settings},
         "warnings": ["a < b"],
         "settings": {"model": "mine"},
-        "readings": Readings(
+        "predicted": PredictedClasses(
             labels,
             classes,
             images,
@@ -53,7 +54,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        if tag not in ("meta", "img", "circle", "line", "polyline"):
+        if tag not in ("meta", "img"):
             self.open.append(tag)
         self.links += [v for name, v in attributes if name in ("src", "href")]
 
@@ -77,7 +78,7 @@ def page(tmp_path):
 def test_it_is_whole_and_needs_no_other_file(page):
     parsed = Page(page)
     assert parsed.open == []
-    assert len(parsed.links) == 4 * 3
+    assert len(parsed.links) == 3 * 3 + 1
     assert all(link.startswith("data:image/png;base64,") for link in parsed.links)
     assert "<script" not in page
     assert "http" not in page
@@ -89,8 +90,15 @@ def test_it_is_whole_and_needs_no_other_file(page):
 def test_pictures_are_the_images(page):
     first = Page(page).links[0].removeprefix("data:image/png;base64,")
     pixels = tf.io.decode_png(base64.b64decode(first)).numpy()
-    expected = report().readings.images[0]
+    expected = report().predicted.images[0]
     np.testing.assert_allclose(pixels / 255, expected, atol=0.5 / 255 + 1e-6)
+
+
+def test_captions_say_what_is_right_without_a_color(page):
+    assert "cat &amp; dog &#10003;" in page
+    assert "frog \u2717 (is &lt;b&gt;)" in page
+    # The last was wrong before: no perturbation is shown.
+    assert page.count("wrong as it is: not attacked") == 1
 
 
 def test_tables_say_what_can_be_counted_by_hand(page):
@@ -101,36 +109,87 @@ def test_tables_say_what_can_be_counted_by_hand(page):
     assert "|square|1|1|" in text
     # Class 0 has two examples: natural 50%, pgd20 50%, square 0%.
     assert "|cat &amp; dog|2|50%|50%|0%|" in text
-    assert "read as cat &amp; dog" in text
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"epsilon": 8 / 255}, "At a change of at most 8 of 255 per pixel, 0 of 100"),
-        ({"epsilon": 0.1}, "At a change of at most 10.0% of the range per pixel, 0 of"),
-        ({"epsilon": 0.5, "norm": "l2"}, "At a change of Euclidean length at most 0.5"),
+        (
+            {"epsilon": 8 / 255},
+            "After a change of at most 8 of 255 per pixel, 0 of 100",
+        ),
+        (
+            {"epsilon": 0.1},
+            "After a change of at most 10% of the range per pixel, 0 of",
+        ),
+        (
+            {"epsilon": 0.5, "norm": "l2"},
+            "a change of Euclidean length at most 0.5 (pixels in [0, 1]), 0 of 100",
+        ),
         (
             {"epsilon": 16.0, "value_range": [0.0, 255.0]},
-            "At a change of at most 16 of 255 per pixel",
+            "After a change of at most 16 of 255 per pixel",
         ),
+        ({"norm": None}, "Under attack, 0 of 100"),
     ],
 )
 def test_the_verdict_in_words(settings, said):
     of_all = {"norm": "linf", "value_range": [0.0, 1.0], **settings}
     text = verdict(report(threat_models={"pgd20": of_all, "square": of_all}))
-    assert text.startswith(said)
-    assert "Without a change, 75 of 100 images are read correctly." in text
-    assert "The strongest attack was pgd20." in text
+    assert text.startswith(
+        "Without an attack, 75 of 100 images are classified correctly"
+    )
+    assert "(4 were evaluated)" in text
+    assert said in text
+    # Both leave one of four, and together none: Wilson's interval of 0 of 4.
+    assert "0 of 100 still are (the strongest attack was pgd20; 95% interval" in text
+    assert "95% interval 0.0% to 49.0%" in text
     assert "upper bound" in text
 
 
-def test_a_verdict_does_not_mix_norms():
+def test_a_verdict_does_not_mix_norms_or_radii():
     small = {"epsilon": 8 / 255, "norm": "linf", "value_range": [0.0, 1.0]}
     other = {**small, "norm": "l2", "epsilon": 1.0}
     text = verdict(report(threat_models={"pgd20": small, "square": other}))
-    # Of pgd20 alone: example 0.
-    assert text.startswith("At a change of at most 8 of 255 per pixel, 25 of 100")
+    # Of pgd20 alone example 0 stands, of square alone examples 1 and 2.
+    assert "After a change of at most 8 of 255 per pixel, 25 of 100" in text
+    assert "Euclidean length at most 1 (pixels in [0, 1]), 50 of 100" in text
+    # The larger ball of the weaker attack says nothing of the smaller one.
+    larger = {**small, "epsilon": 16 / 255}
+    text = verdict(
+        report(
+            threat_models={"pgd20": small, "square": larger},
+            accuracy={"natural": 0.75, "pgd20": 0.25, "square": 0.5},
+        )
+    )
+    assert "at most 8 of 255 per pixel, 25 of 100" in text
+    assert "16 of 255" not in text
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.0, "0 of"),
+        (0.0004, "0.04 of"),
+        (0.25, "25 of"),
+        (0.992, "99.2 of"),
+        (0.9996, "99.96 of"),
+    ],
+)
+def test_some_are_not_rounded_to_none_or_all(share, said):
+    assert f"Without an attack, {said} 100" in verdict(
+        report(accuracy={"natural": share})
+    )
+
+
+def test_a_point_has_its_own_title_and_shares_are_no_percents():
+    drawn = accuracy_curve({0.1: 0.5, 0.0: 1.0})
+    assert "<title>epsilon 0: 100.0%</title></circle>" in drawn
+    assert "<title>epsilon 0.1: 50.0%</title></circle>" in drawn
+    # The first at the left and top, the second at the right, half-way.
+    assert 'points="48.0,16.0 624.0,118.0"' in drawn
+    with pytest.raises(ValueError, match="`curve` must map .* Divide percent by 100"):
+        accuracy_curve({0.1: 50.0})
 
 
 def test_a_report_from_a_file_has_no_pictures(tmp_path):
@@ -138,20 +197,22 @@ def test_a_report_from_a_file_has_no_pictures(tmp_path):
     again.to_html(tmp_path / "again.html")
     page = (tmp_path / "again.html").read_text()
     assert Page(page).links == []
-    assert "Read as what under pgd20" in page
+    assert "Confusions under pgd20" in page
 
 
 def test_many_classes_are_shown_as_their_commonest_mistakes(tmp_path):
     labels = np.arange(30)
-    readings = Readings(labels, {"natural": labels, "pgd20": np.roll(labels, 1)})
+    predicted = PredictedClasses(
+        labels, {"natural": labels, "pgd20": np.roll(labels, 1)}
+    )
     robust = {"natural": np.ones(30, bool), "pgd20": np.zeros(30, bool)}
     settings = {"epsilon": 0.1, "norm": "linf", "value_range": [0.0, 1.0]}
     report(
-        readings=readings,
+        predicted=predicted,
         robust=robust,
         accuracy={"natural": 1.0, "pgd20": 0.0},
         threat_models={"pgd20": settings},
     ).to_html(tmp_path / "many.html")
     page = (tmp_path / "many.html").read_text()
-    assert "the commonest mistakes" in page
+    assert "Confusions under pgd20: the commonest" in page
     assert page.count("<td>1</td></tr>") >= 12

@@ -1,4 +1,4 @@
-"""What a model reads in the images of an evaluation, and the first of them to show."""
+"""The classes that a model predicts in an evaluation, and the first images to show."""
 
 import dataclasses
 from typing import Any
@@ -10,14 +10,14 @@ SHOWN = 8
 
 
 @dataclasses.dataclass
-class Readings:
-    """Which class a model reads in each of N images, without and under attack.
+class PredictedClasses:
+    """The class that a model predicts of each of N images, without and under attack.
 
     Attributes:
         labels: the true classes, `[N]`.
-        classes: "natural", then each attack's name, to the classes that are read,
-            `[N]`: under an attack of the image that fooled the model, and of an example
-            that was not fooled (or wrong before) as without one.
+        classes: "natural", then each attack's name, to the predicted classes, `[N]`:
+            under an attack that of the image which fooled the model; of an example that
+            was not fooled, or was wrong before, that without an attack.
         images: the first images, `[SHOWN or fewer, ...]`; None in a report that was
             read from a file.
         adversarial: each attack's name to the same images as that attack changed them;
@@ -41,16 +41,16 @@ class Readings:
         """Labels and classes as plain values; images are left out."""
         return {
             "labels": self.labels.tolist(),
-            "classes": {name: read.tolist() for name, read in self.classes.items()},
+            "classes": {name: found.tolist() for name, found in self.classes.items()},
             "class_names": self.class_names and list(self.class_names),
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Readings":
+    def from_dict(cls, values: dict[str, Any]) -> "PredictedClasses":
         """Reads what `to_dict` gave."""
         names = values["class_names"]
         return cls(
             np.array(values["labels"], int),
-            {name: np.array(read, int) for name, read in values["classes"].items()},
+            {name: np.array(found, int) for name, found in values["classes"].items()},
             class_names=None if names is None else tuple(names),
         )

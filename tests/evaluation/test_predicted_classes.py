@@ -1,8 +1,9 @@
-"""A report knows which class is read in each image."""
+"""A report knows which class is predicted of each image."""
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_free_adv import (
     APGDAttack,
@@ -31,13 +32,16 @@ def test_classes_and_images_are_what_the_model_reads(network):
     report = evaluate_robustness(
         network, (IMAGES, LABELS), ATTACKS, batch_size=16, verbose=0
     )
-    readings = report.readings
-    np.testing.assert_array_equal(readings.labels, LABELS)
-    np.testing.assert_array_equal(readings.images, IMAGES[:8])
+    predicted = report.predicted
+    np.testing.assert_array_equal(predicted.labels, LABELS)
+    np.testing.assert_array_equal(predicted.images, IMAGES[:8])
     clean = outputs_of(network, IMAGES).argmax(-1)
-    np.testing.assert_array_equal(readings.classes["natural"], clean)
+    np.testing.assert_array_equal(predicted.classes["natural"], clean)
     for attack in ATTACKS:
-        read, changed = readings.classes[attack.name], readings.adversarial[attack.name]
+        read, changed = (
+            predicted.classes[attack.name],
+            predicted.adversarial[attack.name],
+        )
         # A verdict and a class say the same.
         np.testing.assert_array_equal(read == LABELS, report.robust[attack.name])
         assert np.abs(changed - IMAGES[:8]).max() <= attack.epsilon + 1e-6
@@ -47,15 +51,15 @@ def test_classes_and_images_are_what_the_model_reads(network):
         np.testing.assert_array_equal(
             changed[never_attacked], IMAGES[:8][never_attacked]
         )
-    assert (readings.classes["apgd_ce"] != clean).any()
+    assert (predicted.classes["apgd_ce"] != clean).any()
 
 
 def test_an_ensemble_keeps_what_each_part_reached(network):
     attack = AutoAttack(0.1, attacks=list(ATTACKS), seed=0)
     report = evaluate_robustness(network, (IMAGES, LABELS), attack, verbose=0)
-    read = report.readings.classes["autoattack"]
+    read = report.predicted.classes["autoattack"]
     np.testing.assert_array_equal(read == LABELS, report.robust["autoattack"])
-    changed = report.readings.adversarial["autoattack"]
+    changed = report.predicted.adversarial["autoattack"]
     np.testing.assert_array_equal(outputs_of(network, changed).argmax(-1), read[:8])
 
 
@@ -63,7 +67,7 @@ def test_a_resumed_evaluation_knows_the_classes(network, tmp_path):
     def evaluated(attacks):
         return evaluate_robustness(
             network, (IMAGES, LABELS), attacks, verbose=0, resume=tmp_path / "a.json"
-        ).readings
+        ).predicted
 
     first = evaluated(ATTACKS[:1])
     second = evaluated(ATTACKS)
@@ -75,10 +79,10 @@ def test_a_resumed_evaluation_knows_the_classes(network, tmp_path):
 def test_they_go_through_json_but_for_the_images(network):
     report = evaluate_robustness(network, (IMAGES, LABELS), ATTACKS, verbose=0)
     again = RobustnessReport.from_json(report.to_json())
-    assert again.readings.images is None
-    assert again.readings.to_dict() == report.readings.to_dict()
-    for name, read in report.readings.classes.items():
-        np.testing.assert_array_equal(again.readings.classes[name], read)
+    assert again.predicted.images is None
+    assert again.predicted.to_dict() == report.predicted.to_dict()
+    for name, read in report.predicted.classes.items():
+        np.testing.assert_array_equal(again.predicted.classes[name], read)
 
 
 def test_a_model_of_several_labels_has_none():
@@ -93,5 +97,38 @@ def test_a_model_of_several_labels_has_none():
     report = evaluate_robustness(
         network, (IMAGES, labels), PGDAttack(0.1, steps=2, seed=0), verbose=0
     )
-    assert report.readings is None
-    assert "readings" not in report.to_dict()
+    assert report.predicted is None
+    assert "predicted" not in report.to_dict()
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4, 5])
+def test_images_of_any_rank_are_arrays(rank):
+    shape = {2: (6,), 3: (6, 6), 4: (6, 6, 1), 5: (2, 4, 4, 1)}[rank]
+    network = keras.Sequential(
+        [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    images, labels = small_images(8, shape)
+    before = keras.config.image_data_format()
+    try:
+        keras.config.set_image_data_format("channels_first")
+        attack = PGDAttack(0.1, steps=1, seed=0)
+        report = evaluate_robustness(network, (images, labels), attack, verbose=0)
+    finally:
+        keras.config.set_image_data_format(before)
+    shown = report.predicted.images
+    assert isinstance(shown, np.ndarray)
+    expected = images
+    if rank == 3:
+        expected = images[..., None]
+    if rank == 4:
+        expected = images.transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(shown, expected)
+
+
+def test_names_of_classes_come_from_the_data(network):
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(20)
+    data.class_names = ["a", "b", 7]
+    report = evaluate_robustness(network, data, ATTACKS[:1], verbose=0)
+    assert report.predicted.class_names == ("a", "b", "7")
+    assert report.predicted.name_of(1) == "b"
+    assert report.predicted.name_of(5) == "5"
