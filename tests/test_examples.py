@@ -75,6 +75,8 @@ def test_quickstart_prints_the_table_and_saves_what_it_says(ended_quickstart):
     assert model.predict(np.zeros((2, 8, 8, 1)), verbose=0).shape == (2, 10)
 
 
+@pytest.mark.long
+@pytest.mark.by_hand
 def test_a_seed_makes_the_quickstart_repeatable_bit_for_bit(ended_quickstart, tmp_path):
     quickstart(tmp_path, seed=5)
     results = []
@@ -254,8 +256,8 @@ def test_train_lists_and_shows_recipes():
 def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     flags = [
         "--table=digits",
-        "--rows=free4,fgsm_rs",
-        "--examples=48",
+        "--rows=free4,natural",
+        "--examples=24",
         "--monitor_every=20",
         "--verbose=0",
         f"--output={tmp_path}",
@@ -266,9 +268,9 @@ def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     printed = (tmp_path / "table-digits-full.md").read_text()
     assert printed in out
     rows = [line.split("|")[1].strip() for line in printed.splitlines() if "|" in line]
-    assert rows[:4] == ["training", "---", "free4", "fgsm_rs"]
+    assert rows[:4] == ["training", "---", "free4", "natural"]
     report = json.loads(
-        (tmp_path / "digits_free4" / "report-paper-48.json").read_text()
+        (tmp_path / "digits_free4" / "report-paper-24.json").read_text()
     )
     assert f"{100 * report['accuracy']['pgd100']:.1f} ±" in printed
     assert "McNemar" in printed
