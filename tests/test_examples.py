@@ -256,7 +256,7 @@ def test_train_lists_and_shows_recipes():
 def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     flags = [
         "--table=digits",
-        "--rows=free4,natural",
+        "--rows=free4,free8",
         "--examples=24",
         "--monitor_every=20",
         "--verbose=0",
@@ -268,7 +268,7 @@ def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     printed = (tmp_path / "table-digits-full.md").read_text()
     assert printed in out
     rows = [line.split("|")[1].strip() for line in printed.splitlines() if "|" in line]
-    assert rows[:4] == ["training", "---", "free4", "natural"]
+    assert rows[:4] == ["training", "---", "free4", "free8"]
     report = json.loads(
         (tmp_path / "digits_free4" / "report-paper-24.json").read_text()
     )
