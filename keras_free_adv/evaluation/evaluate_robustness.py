@@ -28,7 +28,11 @@ from keras_free_adv.evaluation.finished_stages import (
 from keras_free_adv.evaluation.model_identity import identity_of, weights_checksum
 from keras_free_adv.evaluation.model_warnings import is_random
 from keras_free_adv.evaluation.packing import Survivors, all_standing, any_standing
-from keras_free_adv.evaluation.predicted_classes import SHOWN, PredictedClasses
+from keras_free_adv.evaluation.predicted_classes import (
+    SHOWN,
+    PredictedClasses,
+    channels_last,
+)
 from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
 from keras_free_adv.evaluation.progress import Progress
 from keras_free_adv.evaluation.report_warnings import warnings_of
@@ -396,12 +400,12 @@ def _report(
 def _predicted(
     stages: dict[str, dict[str, Stage]], evaluation: _Evaluation
 ) -> PredictedClasses | None:
-    """Which classes were read; None of a model that predicts several labels."""
+    """Which classes are predicted; None of a model that predicts several labels."""
     if evaluation.labels is None:
         return None
     last = {name: list(parts.values())[-1] for name, parts in stages.items()}
     images = {
-        name: _channels_last(stage.images, evaluation.data_format)
+        name: channels_last(stage.images, evaluation.data_format)
         for name, stage in last.items()
         if stage.images is not None
     }
@@ -417,13 +421,6 @@ def _predicted(
 def _for_each(flags: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Flags `[B]` in the shape of images `[B, ...]`, with axes of size 1."""
     return flags.reshape(-1, *[1] * (images.ndim - 1))
-
-
-def _channels_last(images: np.ndarray, data_format: str) -> np.ndarray:
-    """Images with their channels last; what is no image stays as it is."""
-    if images.ndim not in (3, 4):
-        return images
-    return ops.convert_to_numpy(image_axes.to_last(images, data_format))
 
 
 def _check_one_kind(views: dict[str, Predictions]) -> None:

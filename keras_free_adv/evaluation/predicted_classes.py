@@ -4,6 +4,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from keras import ops
+
+from keras_free_adv import image_axes
 
 # How many examples are shown.
 SHOWN = 8
@@ -54,3 +57,10 @@ class PredictedClasses:
             {name: np.array(found, int) for name, found in values["classes"].items()},
             class_names=None if names is None else tuple(names),
         )
+
+
+def channels_last(images: np.ndarray, data_format: str) -> np.ndarray:
+    """Images with their channels last; what is no image stays as it is."""
+    if images.ndim not in (3, 4):
+        return images
+    return ops.convert_to_numpy(image_axes.to_last(images, data_format))

@@ -36,7 +36,8 @@ class RobustnessReport:
             how logits were found, ...).
         warnings: reasons not to trust a number, each with its remedy.
         passes: the same names to {"forward": n, "backward": n}: how many examples went
-            through the model, counted once a pass.
+            through the model, counted once a pass. (Of each that is fooled one more
+            names the class that is predicted; it is not counted.)
         stages: for an `AutoAttack`, its name to the accuracy left after each part.
         settings: checksums of model and data, versions, batch size, and whether
             TensorFlow's deterministic ops were on.
