@@ -11,11 +11,10 @@ from keras_free_adv.geometry import clip_pixels
 
 
 class PerExampleFree(FreeAdversarialModel):
-    """delta in the image's own coordinates; crop and flip come after it, anew."""
+    """delta in the image's own coordinates; crop and flip come after it."""
 
     examples = 45_000
-    padding = 4
-    reset = 0.0
+    augment = "standard"
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         super().compile(*args, **kwargs)
@@ -28,11 +27,15 @@ class PerExampleFree(FreeAdversarialModel):
         images, ball, step_size = self._images_of(x), self._ball(), self._step_size()
         index = ops.cast(ops.reshape(x["index"], (-1,)), "int32")
         delta = tf.cast(tf.gather(self._deltas, index), tf.float32)
-        seed = tf.stack([tf.cast(self.optimizer.iterations.value, tf.int32), 7])
+        # One crop for all replays of a minibatch: delta is of what the network saw.
+        number = self.optimizer.iterations.value // self.replays
+        seed = tf.stack([tf.cast(number, tf.int32), 7])
 
         def loss_at(delta: Any) -> tuple[Any, Any]:
             perturbed = clip_pixels(images + delta, self.value_range)
-            perturbed = crop_and_flip(perturbed, seed, self.padding)
+            if self.augment != "none":
+                padding = 4 if self.augment == "standard" else 0
+                perturbed = crop_and_flip(perturbed, seed, padding)
             y_pred = self._outputs_at(x, perturbed, training=True)
             return self._loss(data, y_pred), y_pred
 

@@ -36,6 +36,7 @@ from keras_free_adv import (
     evaluate_robustness,
     files,
 )
+from keras_free_adv.optimizers import Muon
 from keras_free_adv.recipes.linear_cycle import LinearCycle
 
 FLAGS = flags.FLAGS
@@ -69,16 +70,17 @@ def compiled(settings: dict[str, Any], made: keras.Model, updates: int) -> keras
         kind = PerExampleFree if per_example else FreeAdversarialModel
         model = kind(
             with_index(made) if per_example else made,
-            EPSILON,
+            settings["epsilon"],
             replays=settings["replays"],
             step_size=settings["step_size"],
             epsilon_warmup_steps=round(settings["warmup"] * updates),
             perturbed_input="image" if per_example else None,
         )
+        model.augment = settings["augment"]
     elif settings["method"] == "interleaved":
         model = InterleavedFree(
             made,
-            EPSILON,
+            settings["epsilon"],
             replays=1,
             step_size=settings["step_size"],
             epsilon_warmup_steps=round(settings["warmup"] * updates),
@@ -89,26 +91,37 @@ def compiled(settings: dict[str, Any], made: keras.Model, updates: int) -> keras
     else:
         model = PGDAdversarialModel(
             made,
-            EPSILON,
+            settings["epsilon"],
             steps=settings["steps"],
             step_size=settings["step_size"],
             epsilon_warmup_steps=round(settings["warmup"] * updates),
         )
-    average = {}
-    if settings["ema"]:
-        average = {"use_ema": True, "ema_momentum": settings["ema"]}
     model.compile(
-        keras.optimizers.SGD(
-            LinearCycle(settings["learning_rate"], updates, settings["rise"]),
-            momentum=0.9,
-            **average,
-        ),
+        optimizer(settings, updates),
         keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=settings["smoothing"]
         ),
         metrics=["accuracy"],
     )
     return model
+
+
+def optimizer(settings: dict[str, Any], updates: int) -> keras.optimizers.Optimizer:
+    """The trial's optimizer, with one cycle of the learning rate."""
+    rate = LinearCycle(settings["learning_rate"], updates, settings["rise"])
+    average = {}
+    if settings["ema"]:
+        average = {"use_ema": True, "ema_momentum": settings["ema"]}
+    if settings["optimizer"] == "muon":
+        return Muon(
+            rate,
+            settings["momentum"],
+            sgd_lr_ratio=settings["others"],
+            ns_steps=settings["ns"],
+            ns_dtype="bfloat16",
+            **average,
+        )
+    return keras.optimizers.SGD(rate, settings["momentum"], **average)
 
 
 def updates_of(settings: dict[str, Any]) -> int:

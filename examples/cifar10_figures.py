@@ -8,8 +8,8 @@
 Draws test images that a targeted attack wants to be read as another class ("read this
 plane as a frog"), input gradients, images that a large epsilon turns into that class,
 and the loss along the direction that PGD finds. A model is the folder of a run of
-`train.py`, or a `.keras` file. `figures.py` draws all pictures of the library, of
-digits.
+`keras-free-adv train`, or a `.keras` file. `figures.py` draws all pictures of the
+library, of digits.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from typing import Any
 
 import keras
 import numpy as np
-import runs
 from absl import app, flags
 from matplotlib.figure import Figure
 
 from keras_free_adv import PGDAttack, datasets, files, plotting, zoo
+from keras_free_adv.command_line import run_folder
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string("runs", [], "NAME=RUN or NAME=FILE; may be repeated.")
@@ -47,13 +47,13 @@ def chosen_models() -> dict[str, keras.Model]:
     found = {}
     for text in FLAGS.runs:
         name, _, path = text.rpartition("=")
-        path = Path(path) / runs.MODEL if Path(path).is_dir() else Path(path)
+        path = Path(path) / run_folder.MODEL if Path(path).is_dir() else Path(path)
         if not name or not path.is_file():
             raise app.UsageError(
                 f"--runs takes NAME=RUN or NAME=FILE. Received: {text}, and there is "
                 f"no {path}."
             )
-        found[name] = zoo.fused(runs.loaded(path))
+        found[name] = zoo.fused(run_folder.loaded(path))
     if not found:
         raise app.UsageError("--runs=NAME=RUN is needed, once for each model.")
     return found
@@ -80,7 +80,6 @@ def chosen_images(
 
 def main(argv: list[str]) -> None:
     """Draws and writes."""
-    runs.quiet()
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. See --help.")
     folder = Path(FLAGS.output)

@@ -1,9 +1,9 @@
 """Puts a trained run among the models of `zoo.pretrained`, with its card.
 
-    python examples/train.py --recipe=digits_free8 --test_examples=0 \
+    keras-free-adv train --recipe=digits_free8 --test_examples=0 \
         --output=runs/digits_free
-    python examples/evaluate.py --model=runs/digits_free \
-        --attacks=pgd20x10,autoattack --examples=360
+    keras-free-adv evaluate runs/digits_free --attacks=pgd20x10,autoattack \
+        --examples=360
     python examples/make_pretrained.py --run=runs/digits_free \
         --about="A small network, robust on scikit-learn's digits"
 
@@ -17,7 +17,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import runs
 from absl import app, flags
 
 from keras_free_adv import (
@@ -28,6 +27,7 @@ from keras_free_adv import (
     recipes,
     zoo,
 )
+from keras_free_adv.command_line import run_folder
 from keras_free_adv.recipes import Recipe
 from keras_free_adv.zoo.cards import MODELS, Card
 
@@ -54,18 +54,20 @@ def accuracies(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[str]]
                 if name in report.threat_models:
                     attacks[name] = report.threat_models[name]
         commands.append(
-            f"python examples/evaluate.py --model={folder} --attacks="
+            f"keras-free-adv evaluate {folder} --attacks="
             f"{','.join(name for name in report.threat_models)} "
             f"--examples={report.examples}"
         )
     if not accuracy:
-        raise app.UsageError(f"--run: {folder} holds no report. Run evaluate.py first.")
+        raise app.UsageError(
+            f"--run: {folder} holds no report. Run `keras-free-adv evaluate` first."
+        )
     return accuracy, attacks, commands
 
 
 def card(folder: Path, recipe: Recipe, model: Any) -> Card:
     """The card of a run; its checksum is filled in when the file is written."""
-    settings = json.loads((folder / runs.SETTINGS).read_text())
+    settings = json.loads((folder / run_folder.SETTINGS).read_text())
     seed = settings["settings"]["seed"]
     accuracy, attacks, commands = accuracies(folder)
     test = datasets.load(recipe.dataset, split=recipe.test_split, batch_size=1)
@@ -76,7 +78,7 @@ def card(folder: Path, recipe: Recipe, model: Any) -> Card:
         if before[name] != value
     )
     train = (
-        f"python examples/train.py --recipe={recipe.name}{changes} --seed={seed} "
+        f"keras-free-adv train --recipe={recipe.name}{changes} --seed={seed} "
         f"--test_examples=0 --output={folder}"
     )
     return Card(
@@ -101,7 +103,6 @@ def card(folder: Path, recipe: Recipe, model: Any) -> Card:
 
 def main(argv: list[str]) -> None:
     """Writes the model and its card, and prints the card."""
-    runs.quiet()
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. See --help.")
     if FLAGS.show:
@@ -113,8 +114,8 @@ def main(argv: list[str]) -> None:
     if not FLAGS.run or not FLAGS.about:
         raise app.UsageError("--run=FOLDER and --about=SENTENCE are needed, or --show.")
     folder = Path(FLAGS.run)
-    recipe = runs.recipe_of(folder, "run")
-    model = runs.loaded(folder / runs.MODEL)
+    recipe = run_folder.recipe_of(folder)
+    model = run_folder.loaded(folder / run_folder.MODEL)
     made = card(folder, recipe, model)
     MODELS.mkdir(exist_ok=True)
     path = MODELS / f"{made.name}.keras"

@@ -5,7 +5,7 @@
     python examples/reproduce_table.py --table=cifar10 --rows=free8,pgd7
 
 The published figures stand beside the measured ones. Each row is a run of its own
-folder, made by `train.py` and `evaluate.py`; stop this program at any time, and the
+folder, made by `keras-free-adv`; stop this program at any time, and the
 same command goes on. With `--train=false` it only prints what is there.
 
 With `--monitor_every` it also draws robust accuracy against training time. Other work
@@ -20,15 +20,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import runs
 from absl import app, flags
 
 from keras_free_adv import RobustnessReport, files, recipes
+from keras_free_adv.command_line import run_folder
 from keras_free_adv.plotting import plot_accuracy_against_time
 from keras_free_adv.recipes import Recipe
 
 FLAGS = flags.FLAGS
-HERE = Path(__file__).parent
 TABLES = ("cifar10", "cifar100", "imagenet", "digits")
 
 flags.DEFINE_enum("table", "cifar10", TABLES, "The table.")
@@ -107,19 +106,19 @@ def chosen_recipes() -> list[Recipe]:
 
 def folder_of(recipe: Recipe) -> Path:
     """Where a row's run is."""
-    return Path(FLAGS.output) / runs.folder_name(recipe, FLAGS.seed)
+    return Path(FLAGS.output) / run_folder.folder_name(recipe, FLAGS.seed)
 
 
 def make(recipe: Recipe) -> None:
     """Trains and attacks a row, as far as it is not done."""
     folder = folder_of(recipe)
-    runs.check_is_of(folder, recipe, FLAGS.seed)
+    run_folder.check_is_of(folder, recipe, FLAGS.seed)
     common = [f"--seed={FLAGS.seed}"]
     if FLAGS.data_dir:
         common.append(f"--data_dir={FLAGS.data_dir}")
-    if not (folder / runs.MODEL).exists():
+    if not (folder / run_folder.MODEL).exists():
         command(
-            "train.py",
+            "train",
             f"--recipe={recipe.name}",
             f"--output={folder}",
             f"--monitor_every={FLAGS.monitor_every}",
@@ -131,21 +130,21 @@ def make(recipe: Recipe) -> None:
     if short_name(recipe) in FLAGS.autoattack_rows:
         wanted.append(("autoattack", FLAGS.autoattack_examples))
     for attacks, examples in wanted:
-        if not runs.report_path(folder, attacks, examples).exists():
+        if not run_folder.report_path(folder, attacks, examples).exists():
             command(
-                "evaluate.py",
-                f"--model={folder}",
+                "evaluate",
+                str(folder),
                 f"--attacks={attacks}",
                 f"--examples={examples}",
                 *common,
             )
 
 
-def command(program: str, *arguments: str) -> None:
-    """Runs another example; stops with it."""
-    print(f"== {program} {' '.join(arguments)}", flush=True)
+def command(*words: str) -> None:
+    """Runs `keras-free-adv`; stops with it."""
+    print(f"== keras-free-adv {' '.join(words)}", flush=True)
     ended = subprocess.run(
-        [sys.executable, str(HERE / program), *arguments], check=False
+        [sys.executable, "-m", "keras_free_adv", *words], check=False
     )
     if ended.returncode:
         raise SystemExit(ended.returncode)
@@ -154,10 +153,10 @@ def command(program: str, *arguments: str) -> None:
 def measured(recipe: Recipe) -> Row | None:
     """What there is of a row, or None if it is not finished."""
     folder = folder_of(recipe)
-    runs.check_is_of(folder, recipe, FLAGS.seed)
+    run_folder.check_is_of(folder, recipe, FLAGS.seed)
 
     def report(attacks: str, examples: int) -> RobustnessReport | None:
-        path = runs.report_path(folder, attacks, examples)
+        path = run_folder.report_path(folder, attacks, examples)
         return RobustnessReport.from_json(path.read_text()) if path.exists() else None
 
     paper = report("paper", FLAGS.examples)
@@ -175,7 +174,7 @@ def measured(recipe: Recipe) -> Row | None:
 
 def seconds_of(recipe: Recipe) -> list[float]:
     """What each epoch took."""
-    history = runs.history_of(folder_of(recipe))
+    history = run_folder.history_of(folder_of(recipe))
     return history["cpu_seconds" if FLAGS.clock == "cpu" else "seconds"]
 
 
@@ -234,7 +233,7 @@ def curve(recipe: Recipe) -> tuple[list[float], list[float]]:
     Every epoch is charged as the fastest one: what disturbed the others is not the
     method's.
     """
-    history = runs.history_of(folder_of(recipe))
+    history = run_folder.history_of(folder_of(recipe))
     accuracy = history.get("val_pgd20_accuracy", [])
     # Its first entry is of the first look; between two looks the last one is repeated.
     first = recipe.epochs - len(accuracy) + 1

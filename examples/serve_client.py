@@ -15,14 +15,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import probing
-import runs
 from absl import app, flags
-from tf_serving import RefusedError, Server, ServingError
 
-import keras_free_adv as kfa
-from keras_free_adv import datasets
+from keras_free_adv.command_line import probe
+from keras_free_adv.command_line.subject import subject
 from keras_free_adv.serving.encoded_images import JPEG, PNG
+from keras_free_adv.serving.tf_serving import RefusedError, Server, ServingError
 
 FLAGS = flags.FLAGS
 
@@ -85,52 +83,8 @@ def classify(server: Server, paths: list[str]) -> list[str]:
     return refused
 
 
-def check(server: Server) -> list[str]:
-    """Probes the server, prints the table, and returns what is wrong."""
-    path, recipe = runs.model_and_recipe("keras_model")
-    model = runs.loaded(path)
-    low, high = runs.pixel_range(model)
-    epsilon = runs.number("epsilon", runs.setting("epsilon", recipe and recipe.epsilon))
-    data = datasets.load(
-        runs.setting("dataset", recipe and recipe.dataset),
-        split=runs.setting("split", recipe.test_split if recipe else "test"),
-        batch_size=FLAGS.examples,
-        image_size=FLAGS.image_size,
-        data_dir=FLAGS.data_dir,
-    )
-    radius = epsilon * (high - low)
-    ball = {
-        "norm": runs.setting("norm", recipe.norm if recipe else "linf"),
-        "value_range": (low, high),
-        "seed": FLAGS.seed,
-    }
-    images, labels = (np.asarray(part) for part in next(iter(data)))
-    rows, doubts = probing.probe(
-        server,
-        model,
-        np.round(images * 255).astype("uint8"),
-        labels,
-        white_box=kfa.PGDAttack(radius, steps=20, **ball),
-        black_box=kfa.SquareAttack(
-            radius, queries=FLAGS.queries, from_logits=False, **ball
-        ),
-        image_size=data.image_size,
-        tolerance=FLAGS.tolerance,
-    )
-    width = max((len(row.images) for row in rows), default=0)
-    print(f"{'images':{width}}   Keras  server  probabilities apart")
-    for row in rows:
-        accuracies = f"{row.keras:6.1%}  {row.server:6.1%}"
-        print(f"{row.images:{width}}  {accuracies}  {row.apart:.1e}")
-    print(
-        f"{len(labels)} images; accuracies. epsilon={epsilon:.4g} on the [0, 1] scale."
-    )
-    return doubts
-
-
 def main(argv: list[str]) -> None:
     """Asks, and prints the answers."""
-    runs.quiet()
     paths = argv[1:]
     if FLAGS.probe and FLAGS.keras_model is None:
         raise app.UsageError("--probe needs --keras_model, to compare with.")
@@ -148,13 +102,16 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"--server: {error}") from error
     try:
         refused = classify(server, paths) if paths else []
-        doubts = check(server) if FLAGS.probe else []
+        doubts = []
+        if FLAGS.probe:
+            served = subject(FLAGS.keras_model)
+            doubts = probe.check(FLAGS, server, served, FLAGS.dataset)
     except (ServingError, ValueError) as error:
         sys.exit(f"serve_client.py: {error}")
     if FLAGS.probe and not doubts:
-        print("The server answers as the Keras model does.")
+        print(probe.AGREES)
     if doubts:
-        doubts = ["", "WARNING: not the model that was trained.", *doubts]
+        doubts = ["", probe.DIFFERS, *doubts]
     if refused or doubts:
         sys.exit("\n".join([*refused, *doubts]))
 

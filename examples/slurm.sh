@@ -3,7 +3,7 @@
 #
 #   sbatch examples/slurm.sh --recipe=cifar10_wrn32_10_free8 --output=/shared/run1
 #
-# Flags go to examples/train.py. --output must be a folder that all nodes see. When a
+# Flags go to `keras-free-adv train`. --output must be a folder that all nodes see. When a
 # node fails the job ends; submit it again and it goes on from the last backup.
 #SBATCH --job-name=free-adversarial
 #SBATCH --nodes=4
@@ -19,5 +19,5 @@ export HOSTS
 srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c '
     TF_CONFIG=$(python examples/tf_config.py --hosts="$HOSTS" --worker="$SLURM_PROCID")
     export TF_CONFIG
-    exec python examples/train.py --strategy=multi_worker --verbose=2 "$@"
+    exec python -m keras_free_adv train --strategy=multi_worker --verbose=2 "$@"
 ' worker "$@"

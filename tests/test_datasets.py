@@ -176,8 +176,8 @@ def test_the_short_minibatch_can_be_left_out():
 def test_the_reference_augmentation_pads_by_two():
     """Of 32 pixels "standard" pads by 4."""
     shape = (None, 32, 32, 3)
-    assert image_decoder._padding("standard_pad2", shape[1:]) == (2, 2)
-    assert image_decoder._padding("standard", shape[1:]) == (4, 4)
+    assert image_decoder._padding("standard_pad2", shape[1:3]) == (2, 2)
+    assert image_decoder._padding("standard", shape[1:3]) == (4, 4)
 
 
 def picture(height, width, number):

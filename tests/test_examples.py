@@ -5,11 +5,9 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import keras
@@ -17,7 +15,8 @@ import numpy as np
 import pytest
 
 from keras_free_adv import datasets, plotting, zoo
-from tests.conftest import by_hand, said_by
+from tests.command_line.program import typed
+from tests.conftest import said_by
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -137,122 +136,6 @@ def test_figures_refuses_what_it_cannot_write_before_it_trains(flag, said):
     assert "Training" not in out
 
 
-QUICK = ["--set=epochs=2", "--set=steps_per_epoch=12", "--verbose=0"]
-
-
-@pytest.mark.parametrize(
-    "row", [by_hand("natural"), "free4", by_hand("pgd7"), by_hand("trades")]
-)
-def test_train_writes_the_model_the_history_the_report_and_the_settings(tmp_path, row):
-    flags = [f"--recipe=digits_{row}", "--test_examples=64", "--monitor_every=1"]
-    out = run("train.py", *flags, *QUICK, f"--output={tmp_path}")
-    assert {p.name for p in tmp_path.iterdir()} == {
-        "history.json",
-        "model.keras",
-        "report-paper-64.json",
-        "report-paper-64.md",
-        "settings.json",
-    }
-    report = json.loads((tmp_path / "report-paper-64.json").read_text())
-    assert set(report["accuracy"]) == {
-        "natural",
-        "pgd20",
-        "pgd100",
-        "cw100",
-        "pgd20x10",
-    }
-    assert f"{report['accuracy']['pgd20']:.2%}" in out
-    settings = json.loads((tmp_path / "settings.json").read_text())["settings"]
-    assert settings["name"] == f"digits_{row}"
-    assert (settings["epochs"], settings["seed"]) == (2, 0)
-    history = json.loads((tmp_path / "history.json").read_text())
-    for name in ("loss", "seconds", "cpu_seconds", "val_pgd20_accuracy"):
-        assert len(history[name]) == 2
-
-    # The model is plain, and evaluate.py knows the rest from the folder.
-    out = run(
-        "evaluate.py",
-        f"--model={tmp_path}",
-        "--attacks=fgsm,pgd20",
-        "--examples=32",
-        "--verbose=0",
-    )
-    found = json.loads((tmp_path / "report-fgsm-pgd20-32.json").read_text())
-    assert set(found["accuracy"]) == {"natural", "fgsm", "pgd20"}
-    assert found["threat_models"]["fgsm"]["epsilon"] == 0.16
-    assert f"{found['accuracy']['fgsm']:.2%}" in out
-    assert not list(tmp_path.glob("*.partial"))
-
-
-def test_a_file_is_evaluated_with_what_the_flags_say(tmp_path):
-    model = keras.Sequential(
-        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
-    )
-    model.save(tmp_path / "mine.keras")
-    flags = [f"--model={tmp_path / 'mine.keras'}", "--attacks=pgd20", "--examples=16"]
-    assert "--dataset" in fails("evaluate.py", *flags, "--epsilon=0.1")
-    assert "--epsilon" in fails("evaluate.py", *flags, "--dataset=digits")
-    assert "--attacks" in fails("evaluate.py", *flags[:1], "--attacks=pgd21")
-    run("evaluate.py", *flags, "--dataset=digits", "--epsilon=8/255", "--verbose=0")
-    found = json.loads((next(tmp_path.glob("report-pgd20-16-mine*.json"))).read_text())
-    assert found["threat_models"]["pgd20"]["epsilon"] == pytest.approx(8 / 255)
-
-
-@pytest.mark.parametrize("row", [by_hand("natural"), "free4"])
-def test_the_same_command_continues_a_killed_run(tmp_path, row):
-    def flags(folder):
-        return [
-            f"--recipe=digits_{row}",
-            "--set=ema_momentum=0.9",
-            "--set=steps_per_epoch=4",
-            "--verbose=0",
-            "--deterministic",
-            "--test_examples=0",
-            f"--output={tmp_path / folder}",
-        ]
-
-    process = subprocess.Popen(
-        command("train.py", *flags("killed")),
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    backup = tmp_path / "killed" / "backup"
-    deadline = time.monotonic() + 120
-    while not list(backup.glob("backup-[3-9]")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "model.keras").exists()
-    assert "Continuing after epoch" in run("train.py", *flags("killed"))
-    run("train.py", *flags("whole"))
-    one, other = (
-        keras.models.load_model(tmp_path / folder / "model.keras").get_weights()
-        for folder in ("killed", "whole")
-    )
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_train_refuses_to_mix_two_runs(tmp_path):
-    flags = ["--recipe=digits_natural", *QUICK, "--test_examples=0"]
-    run("train.py", *flags, f"--output={tmp_path}")
-    said = fails("train.py", *flags, "--set=momentum=0.5", f"--output={tmp_path}")
-    assert "momentum=0.9 (now 0.5)" in said
-
-
-def test_train_lists_and_shows_recipes():
-    listed = run("train.py", "--list").split()
-    assert "cifar10_wrn32_10_free8" in listed
-    shown = json.loads(
-        run("train.py", "--recipe=cifar10_wrn32_10_free8", "--show", "--set=replays=4")
-    )
-    assert shown["method_arguments"] == {"replays": 4}
-    said = fails("train.py", "--recipe=cifar10_free8")
-    assert "Did you mean" in said
-    assert "--recipe" in fails("train.py")
-
-
 def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     flags = [
         "--table=digits",
@@ -264,7 +147,7 @@ def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     ]
     assert "No row is finished" in fails("reproduce_table.py", "--notrain", *flags)
     out = run("reproduce_table.py", *flags)
-    assert "== train.py --recipe=digits_free4" in out
+    assert "== keras-free-adv train --recipe=digits_free4" in out
     printed = (tmp_path / "table-digits-full.md").read_text()
     assert printed in out
     rows = [line.split("|")[1].strip() for line in printed.splitlines() if "|" in line]
@@ -315,9 +198,12 @@ print(reproduce_table.curve(recipe))
     assert said_by(program) == said
 
 
+QUICK = ["--set=epochs=2", "--set=steps_per_epoch=12", "--verbose=0"]
+
+
 def test_a_changed_run_is_not_taken_for_the_recipe(tmp_path):
     flags = ["--recipe=digits_free4", *QUICK, "--test_examples=0"]
-    run("train.py", *flags, f"--output={tmp_path / 'digits_free4'}")
+    typed("train", *flags, f"--output={tmp_path / 'digits_free4'}")
     said = fails(
         "reproduce_table.py",
         "--table=digits",
@@ -326,54 +212,6 @@ def test_a_changed_run_is_not_taken_for_the_recipe(tmp_path):
     )
     assert "epochs" in said
     assert "digits_free4" in said
-
-
-@pytest.mark.parametrize("name", ["settings.json", "model.keras", "history.json"])
-def test_a_damaged_file_of_a_run_is_named_and_left_alone(tmp_path, name, short_run):
-    folder = tmp_path / "run"
-    shutil.copytree(short_run, folder)
-    cut = (folder / name).read_bytes()[:-20]
-    (folder / name).write_bytes(cut)
-    flags = ["--recipe=digits_natural", *QUICK, "--test_examples=0"]
-    said = fails("train.py", *flags, f"--output={folder}")
-    assert str(folder / name) in said
-    assert "damaged" in said
-    assert (folder / name).read_bytes() == cut
-
-
-@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"settings": {}}'])
-def test_settings_of_something_else_are_named(tmp_path, text, short_run):
-    shutil.copytree(short_run, tmp_path / "run")
-    (tmp_path / "run" / "settings.json").write_text(text)
-    said = fails("evaluate.py", f"--model={tmp_path / 'run'}")
-    assert "settings.json is damaged" in said
-
-
-@pytest.fixture(scope="module")
-def short_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("short") / "run"
-    flags = ["--recipe=digits_natural", *QUICK, "--test_examples=0"]
-    run("train.py", *flags, f"--output={folder}")
-    return folder
-
-
-def test_a_run_of_the_first_release_is_known_again(tmp_path, short_run):
-    folder = tmp_path / "run"
-    shutil.copytree(short_run, folder)
-    text = (folder / "settings.json").read_text()
-    old = text.replace('"epsilon_warmup_steps"', '"epsilon_warmup"')
-    assert old != text
-    (folder / "settings.json").write_text(old)
-    flags = ["--recipe=digits_natural", *QUICK, "--test_examples=0"]
-    run("train.py", *flags, f"--output={folder}")
-    assert (folder / "settings.json").read_text() == old
-
-
-def test_a_wrong_setting_does_not_bind_the_folder(tmp_path):
-    flags = ["--recipe=digits_natural", f"--output={tmp_path / 'run'}"]
-    assert "`augment`" in fails("train.py", *flags, "--set=augment=standart")
-    assert "no_such" in fails("train.py", *flags, "--set=dataset=no_such")
-    assert not (tmp_path / "run").exists()
 
 
 def config(number, hosts=("a", "b")):
@@ -396,7 +234,7 @@ STANDINS = {
     "scontrol": "echo a; echo b",
     "srun": 'shift 2; for i in 0 1; do SLURM_PROCID=$i "$@"; done',
     "python": f"""
-if [ "$1" = examples/train.py ]; then echo "$TF_CONFIG" "$@"; exit; fi
+if [ "$2" = keras_free_adv ]; then echo "$TF_CONFIG" "$@"; exit; fi
 exec {sys.executable} "$@"
 """,
 }
@@ -427,7 +265,7 @@ def test_the_slurm_script_starts_each_worker_with_its_number(tmp_path):
         SLURM_CPUS_PER_TASK="2",
     )
     for number, line in enumerate(printed):
-        given, _, command = line.partition(" examples/train.py ")
+        given, _, command = line.partition(" -m keras_free_adv train ")
         assert json.loads(given) == config(number)
         assert command == "--strategy=multi_worker --verbose=2 " + " ".join(flags)
     assert len(printed) == 2
@@ -439,68 +277,10 @@ def test_the_kubernetes_job_starts_each_worker_with_its_number(tmp_path):
         re.search(r"args:\n +- \|\n(.*?)\n +resources:", text, re.S)[1]
     )
     (line,) = with_standins(tmp_path, ["-c", script], JOB_COMPLETION_INDEX="3")
-    given, _, command = line.partition(" examples/train.py ")
+    given, _, command = line.partition(" -m keras_free_adv train ")
     hosts = [f"free-adversarial-{i}.free-workers" for i in range(4)]
     assert json.loads(given) == config(3, hosts)
     assert "--strategy=multi_worker" in command
-
-
-def test_a_run_is_exported_with_all_that_is_known_of_it(tmp_path, short_run):
-    shutil.copytree(short_run, tmp_path / "run")
-    run("evaluate.py", f"--model={tmp_path / 'run'}", "--attacks=fgsm", "--examples=50")
-    flags = [
-        f"--model={tmp_path / 'run'}",
-        f"--output={tmp_path / 'served' / 'digits'}",
-    ]
-    said = run("export.py", *flags)
-    path = tmp_path / "served" / "digits" / "1"
-    assert f"Published: {path}" in said
-    assert "Pixels are in [0, 1]." in said
-    assert f"-v {path.parent}:/models/digits -e MODEL_NAME=digits" in said
-    assets = {p.name: p.read_text() for p in (path / "assets").iterdir()}
-    assert assets["class_names.txt"].split() == [str(digit) for digit in range(10)]
-    assert json.loads(assets["recipe.json"])["name"] == "digits_natural"
-    assert "fgsm" in json.loads(assets["robustness_report.json"])["accuracy"]
-    assert "Published" in run("export.py", *flags)
-    assert sorted(p.name for p in path.parent.iterdir()) == ["1", "2"]
-    # A report of another model.
-    other = tmp_path / "other.json"
-    report = json.loads(assets["robustness_report.json"])
-    report["settings"]["model_checksum"] = "0" * 16
-    other.write_text(json.dumps(report))
-    said = fails("export.py", *flags, f"--report={other}")
-    assert "must be of the model that is exported" in said
-    flags[1] = f"--output={tmp_path / 'digits.tflite'}"
-    # Its first layer takes pixels of [0, 1].
-    said = fails("export.py", *flags, "--value_range=0,255")
-    assert "--value_range: Argument `value_range`" in said
-    said = run("export.py", *flags)
-    assert "Written" in said
-    assert "Pixels are in [0, 1]." in said
-    assert (tmp_path / "digits.tflite").stat().st_size > 10_000
-    assert "--version: a .tflite file" in fails("export.py", *flags, "--version=3")
-
-
-def test_the_scale_of_a_plain_model_is_read_off_its_first_layer(tmp_path):
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.Rescaling(1 / 255),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10),
-        ]
-    )
-    model.save(tmp_path / "mine.keras")
-    flag = f"--model={tmp_path / 'mine.keras'}"
-    said = run("export.py", flag, f"--output={tmp_path / 'mine.tflite'}")
-    assert "Pixels are in [0, 255]." in said
-    flags = [flag, "--dataset=digits", "--epsilon=1/255", "--examples=16"]
-    run("evaluate.py", *flags, "--attacks=paper,fgsm", "--verbose=0")
-    found = json.loads((next(tmp_path.glob("report-*.json"))).read_text())
-    for settings in found["threat_models"].values():
-        assert settings["epsilon"] == pytest.approx(1)
-        assert settings["value_range"] == [0, 255]
-    assert not any("Pixels lie between" in said for said in found["warnings"])
 
 
 def test_the_readme_names_every_program_and_its_flags():

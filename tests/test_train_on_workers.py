@@ -1,10 +1,9 @@
-"""`examples/train.py` on two worker processes, of which one is killed."""
+"""`keras-free-adv train` on two worker processes, of which one is killed."""
 
 import json
 import signal
 import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 
 from tests.conftest import by_hand, said_by_workers, start_workers
 
-TRAIN = Path(__file__).parents[1] / "examples" / "train.py"
+TRAIN = [sys.executable, "-m", "keras_free_adv", "train"]
 FLAGS = [
     "--strategy=multi_worker",
     "--recipe=digits_free8",
@@ -26,7 +25,7 @@ FLAGS = [
 
 
 def start(folder):
-    return start_workers([sys.executable, str(TRAIN), *FLAGS, f"--output={folder}"])
+    return start_workers([*TRAIN, *FLAGS, f"--output={folder}"])
 
 
 def finished(folder):

@@ -83,7 +83,7 @@ for name, value in recipe.to_dict().items():
 # ## Count in updates
 #
 # `building` has the functions that make of a recipe what is trained;
-# `examples/train.py` is made of them. The data first. An epoch of a recipe is not a
+# `keras-free-adv train` is made of them. The data first. An epoch of a recipe is not a
 # pass through the data: it is a number of updates, the same for each method, so that
 # methods can be compared.
 
@@ -350,14 +350,14 @@ print(f"PGD-20: {report.accuracy['pgd20']:.1%}, 95% interval {low:.1%} to {high:
 # have instructions for bfloat16, and prints the table of attacks on 1,000 test images:
 #
 # ```shell
-# python examples/train.py --recipe=cifar10_small_free8 --monitor_every=5
+# keras-free-adv train --recipe=cifar10_small_free8 --monitor_every=5
 # ```
 #
 # Stop it, even by a kill, and give the same command again: it goes on. `--list` prints
 # the recipes, `--show` the settings of one, and `--set` changes any of them:
 #
 # ```shell
-# python examples/train.py --recipe=cifar10_small_free8 --output=runs/mine \
+# keras-free-adv train --recipe=cifar10_small_free8 --output=runs/mine \
 #     --set replays=4 --set epochs=20
 # ```
 #
@@ -365,7 +365,7 @@ print(f"PGD-20: {report.accuracy['pgd20']:.1%}, 95% interval {low:.1%} to {high:
 # against training time:
 #
 # ```shell
-# python examples/evaluate.py --model=runs/cifar10_small_free8 --attacks=autoattack \
+# keras-free-adv evaluate runs/cifar10_small_free8 --attacks=autoattack \
 #     --examples=500
 # python examples/reproduce_table.py --table=cifar10 --scale=small --monitor_every=5
 # ```
@@ -374,9 +374,9 @@ print(f"PGD-20: {report.accuracy['pgd20']:.1%}, 95% interval {low:.1%} to {high:
 # authors did not use), or on several machines (with TF_CONFIG set, on each):
 #
 # ```shell
-# python examples/train.py --recipe=cifar10_wrn32_10_free8 --strategy=mirrored \
+# keras-free-adv train --recipe=cifar10_wrn32_10_free8 --strategy=mirrored \
 #     --set policy=mixed_float16
-# python examples/train.py --recipe=cifar10_wrn32_10_free8 --strategy=multi_worker \
+# keras-free-adv train --recipe=cifar10_wrn32_10_free8 --strategy=multi_worker \
 #     --output=/shared/run1
 # ```
 #
@@ -386,7 +386,7 @@ print(f"PGD-20: {report.accuracy['pgd20']:.1%}, 95% interval {low:.1%} to {high:
 # ## What to take along
 #
 # - Write a run down as data (`recipes.get(...).replaced(...)`), and keep it beside the
-#   result; `examples/train.py` does.
+#   result; `keras-free-adv train` does.
 # - Count in updates. A replay is one; schedules and epochs mean what they always mean.
 # - Train in half precision if your hardware has it; measure in float32.
 # - Watch robust accuracy on images that are not the final test.

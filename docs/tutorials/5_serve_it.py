@@ -299,8 +299,8 @@ figure
 # and names the mistake if it knows it:
 #
 # ```shell
-# python examples/train.py --recipe=digits_free4 --output=runs/digits_free4
-# python examples/export.py --model=runs/digits_free4 --output=served/digits
+# keras-free-adv train --recipe=digits_free4 --output=runs/digits_free4
+# keras-free-adv export runs/digits_free4 served/digits
 # python examples/serve_client.py --model=digits --probe --keras_model=runs/digits_free4
 # ```
 #

@@ -28,6 +28,7 @@ compiled = _backend.compiled
 deterministic = _backend.deterministic
 is_symbolic = _backend.is_symbolic
 look_through = _backend.look_through
+make_deterministic = _backend.make_deterministic
 outside_graphs = _backend.outside_graphs
 pullback = _backend.pullback
 replica_number = _backend.replica_number
@@ -46,6 +47,7 @@ __all__ = [  # noqa: RUF022 (sorted as the other subpackages)
     "deterministic",
     "is_symbolic",
     "look_through",
+    "make_deterministic",
     "outside_graphs",
     "pullback",
     "replica_number",

@@ -275,6 +275,19 @@ def deterministic() -> bool:
     return flag or jax.default_backend() == "cpu"
 
 
+def make_deterministic() -> None:
+    """Has every operation give the same bits in every run, which it does on CPUs.
+
+    Raises:
+        RuntimeError: it does not, and cannot be told so any more.
+    """
+    if not deterministic():
+        raise RuntimeError(
+            "JAX is told before it starts: set XLA_FLAGS=--xla_gpu_deterministic_ops="
+            "true in the environment."
+        )
+
+
 def versions() -> dict[str, str]:
     """The versions of the frameworks that compute."""
     return {"jax": jax.__version__}

@@ -190,6 +190,11 @@ def deterministic() -> bool:
     return bool(config.is_op_determinism_enabled())
 
 
+def make_deterministic() -> None:
+    """Has every operation give the same bits in every run; slower on a GPU."""
+    tf.config.experimental.enable_op_determinism()
+
+
 def versions() -> dict[str, str]:
     """The versions of the frameworks that compute."""
     return {"tensorflow": tf.__version__}

@@ -101,6 +101,11 @@ def deterministic() -> bool:
     return torch.are_deterministic_algorithms_enabled()
 
 
+def make_deterministic() -> None:
+    """Has every operation give the same bits in every run; slower on a GPU."""
+    torch.use_deterministic_algorithms(True)
+
+
 def versions() -> dict[str, str]:
     """The versions of the frameworks that compute."""
     return {"torch": torch.__version__}

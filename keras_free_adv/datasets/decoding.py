@@ -28,6 +28,15 @@ def whole_image(
     return tf.cast(tf.ensure_shape(pixels, shape), tf.float32) / 255.0
 
 
+def decoded(encoded: Any, channels: int) -> Any:
+    """An image of any format, `[height, width, channels]`, 8-bit; of a film the first.
+
+    TensorFlow decodes WebP in colour only.
+    """
+    colour = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return colour if channels == 3 else tf.image.rgb_to_grayscale(colour)
+
+
 def resized_window(
     encoded: Any,
     window_of: Callable[[Any], Window],

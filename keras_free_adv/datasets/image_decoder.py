@@ -30,7 +30,8 @@ class ImageDecoder:
         batch_size: examples in a full minibatch.
         augment: see `load`.
         seed: of the augmentation.
-        image_size: height and width to resize to; None for images of one size.
+        image_size: height and width to resize to, if they differ a pair; None for
+            images of one size.
         one_hot: whether to make labels one-hot rows.
     """
 
@@ -38,7 +39,7 @@ class ImageDecoder:
     batch_size: int
     augment: str
     seed: int
-    image_size: int | None
+    image_size: int | tuple[int, int] | None
     one_hot: bool
 
     def decode(
@@ -82,15 +83,32 @@ class ImageDecoder:
         decoded = examples.map(example, **parallel).batch(rows.rows)
         return decoded.map(augment, **parallel)
 
+    def _fitted(self, pixels: Any, size: tuple[int, int]) -> Any:
+        """A whole image, squeezed to a size or cut to its shape, in [0, 1]."""
+        if self.source.fit == "crop":
+            top, left, height, width = decoding.central_window(
+                tf.shape(pixels), size, 0.0
+            )
+            pixels = pixels[top : top + height, left : left + width]
+        return tf.clip_by_value(tf.image.resize(pixels, size) / 255.0, 0.0, 1.0)
+
+    @property
+    def _size(self) -> tuple[int, int] | None:
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
     def _key(self, number: Any) -> Any:
         return keys.key(keys.AUGMENT, self.seed, number)
 
     def _image(self, image: Any, number: Any) -> Any:
-        """One image, in [0, 1]; one that is resized is augmented too."""
-        if self.image_size is not None:
+        """One image, in [0, 1]; one that a window is cut of is augmented too."""
+        size = self._size
+        if size is not None and self.source.fit == "window":
             random = self.augment != "none"
             key = self._key(number)
-            return _window(image, self.source, self.image_size, key, random=random)
+            return _window(image, self.source, size, key, random=random)
+        if size is not None:
+            return self._fitted(decoding.decoded(image, self.source.shape[-1]), size)
         if self.source.encoding == "pixels":
             return image
         is_jpeg = self.source.encoding == "jpeg"
@@ -98,30 +116,30 @@ class ImageDecoder:
 
     def _shifted(self, images: Any, number: Any, places: Any, size: Any) -> Any:
         """Images of one size, augmented as their whole minibatch is."""
-        if self.image_size is not None or self.augment == "none":
+        windows = self._size is not None and self.source.fit == "window"
+        if windows or self.augment == "none":
             return images
         return augmentation.pad_crop_flip(
             images,
             self._key(number),
-            padding=_padding(self.augment, self.source.shape),
+            padding=_padding(self.augment, self._size or self.source.shape[:2]),
             flip=self.source.mirrors,
             places=places,
             size=size,
         )
 
 
-def _padding(
-    augment: str, shape: tuple[int | None, int | None, int]
-) -> tuple[int, int]:
-    height, width = (n or 0 for n in shape[:2])
+def _padding(augment: str, size: tuple[int | None, int | None]) -> tuple[int, int]:
+    if augment == "flip":
+        return 0, 0
+    height, width = (n or 0 for n in size)
     return (2, 2) if augment == "standard_pad2" else (height // 8, width // 8)
 
 
 def _window(
-    encoded: Any, source: Source, image_size: int, key: Any, *, random: bool
+    encoded: Any, source: Source, size: tuple[int, int], key: Any, *, random: bool
 ) -> Any:
     """A window of the image, resized, in [0, 1]; no more of a JPEG is decoded."""
-    size = (image_size, image_size)
 
     def window_of(shape: Any) -> decoding.Window:
         if random:

@@ -1,5 +1,7 @@
 """Loads an image classification set as a stream of minibatches."""
 
+import dataclasses
+import os
 from typing import Any
 
 import tensorflow as tf
@@ -9,10 +11,12 @@ from keras_free_adv.data.addressable_dataset import addressable_dataset
 from keras_free_adv.datasets import sources
 from keras_free_adv.datasets.encoded_passes import encoded_passes
 from keras_free_adv.datasets.image_decoder import ImageDecoder, WholeMinibatch
+from keras_free_adv.datasets.photo_folder import photo_folder
 from keras_free_adv.datasets.sources import Source
 from keras_free_adv.distribution.padded_batch import WorkerSlice
+from keras_free_adv.user_warnings import warn_user
 
-AUGMENTATIONS = ("none", "standard", "standard_pad2")
+AUGMENTATIONS = ("none", "flip", "standard", "standard_pad2")
 IMAGE_SIZE = 224
 
 
@@ -48,10 +52,11 @@ def load(
         split: "train" or "test" for digits, "test" for the sample; a TFDS split such
             as "train[:90%]".
         batch_size: images in a minibatch; the last of a pass may be shorter.
-        augment: "none" or "standard". For images of one size, "standard" pads by an
-            eighth of the image with zeros, crops at random, and flips left to right at
-            random (digits and letters, which mirroring would turn into other signs,
-            are only cropped); "standard_pad2" pads by 2 pixels, as the authors of Free
+        augment: "none", "flip" or "standard". For images of one size, "flip" flips
+            left to right at random (not digits and letters, which mirroring would turn
+            into other signs), which is enough for a training of a few passes;
+            "standard" also pads by an eighth of the image with zeros and crops at
+            random; "standard_pad2" pads by 2 pixels, as the authors of Free
             training do. For images of varying size, "standard" cuts a window of 8 to
             100% of the area and an aspect ratio of 3/4 to 4/3, resizes it, and flips
             at random; "none" cuts out the central square, as if an image were resized
@@ -100,21 +105,119 @@ def load(
         source = sources.cifar10_sample(split)
     else:
         source = sources.from_tfds(name, split, data_dir)
+    varies = None in source.shape[:2]
+    _check_size_arguments(varies, image_size, augment, name, source)
+    if varies and image_size is None:
+        image_size = IMAGE_SIZE
+    return _dataset(
+        source,
+        batch_size,
+        augment,
+        seed,
+        image_size,
+        one_hot,
+        drop_remainder,
+        shuffle=split.startswith("train"),
+        selected=f"Argument `split` selects {source.size} images",
+    )
+
+
+def load_folder(
+    folder: str | os.PathLike,
+    *,
+    image_size: int | tuple[int, int],
+    batch_size: int,
+    channels: int = 3,
+    crop: bool = False,
+    shuffle: bool = False,
+    augment: str = "none",
+    seed: int = 0,
+    one_hot: bool = False,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Loads a folder of images, a subfolder for each class, as minibatches.
+
+    Like Keras' `image_dataset_from_directory`, with what `load` adds: WebP, the order
+    and the augmentation follow from the seed, so that training continues where it was
+    stopped; and each file is decoded once beforehand, so that a broken one is named and
+    skipped, and does not end a training.
+
+    Args:
+        folder: the folder; the names of its subfolders are those of the classes.
+        image_size: height and width to resize to, one number if they are equal.
+        batch_size: images in a minibatch; the last of a pass may be shorter.
+        channels: 1 for gray images, 3 for colour.
+        crop: whether to cut images of another shape, or to squeeze them, as Keras does.
+        shuffle: whether to shuffle them anew for each pass; else they come from the
+            classes in turn.
+        augment: "none"; "flip": left to right, at random; "standard": also pads by an
+            eighth and crops at random.
+        seed: seed of the order and of the augmentation.
+        one_hot: whether labels are one-hot rows, for label smoothing.
+        drop_remainder: whether to leave out the short last minibatch of a pass.
+
+    Returns:
+        A `tf.data.Dataset` as of `load`, with a further attribute `skipped`, the
+        files that cannot be decoded, each with the reason.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong, or there are no images.
+
+    Example:
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for name in ("cat", "dog"):
+    ...     (folder / name).mkdir()
+    ...     keras.utils.save_img(folder / name / "1.png", np.zeros((9, 9, 3)))
+    >>> load_folder(folder, image_size=32, batch_size=2).class_names
+    ('cat', 'dog')
+    """
+    batch_size = validation.positive_integer("batch_size", batch_size)
+    validation.one_of("augment", augment, ("none", "flip", "standard"))
+    validation.one_of("channels", channels, (1, 3))
+    seed = validation.seed("seed", seed)
+    sides = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
+    height, width = (validation.positive_integer("image_size", n) for n in sides)
+    found = photo_folder(folder, channels)
+    for skipped in found.skipped:
+        warn_user(f"{skipped} is no image that can be decoded, and is left out.")
+    dataset = _dataset(
+        dataclasses.replace(found.source, fit="crop" if crop else "squeeze"),
+        batch_size,
+        augment,
+        seed,
+        (height, width),
+        validation.boolean("one_hot", one_hot),
+        validation.boolean("drop_remainder", drop_remainder),
+        shuffle=validation.boolean("shuffle", shuffle),
+        selected=f"{str(folder)!r} holds {found.source.size} images",
+    )
+    dataset.skipped = found.skipped
+    return dataset
+
+
+def _dataset(
+    source: Source,
+    batch_size: int,
+    augment: str,
+    seed: int,
+    image_size: int | tuple[int, int] | None,
+    one_hot: bool,
+    drop_remainder: bool,
+    *,
+    shuffle: bool,
+    selected: str,
+) -> tf.data.Dataset:
+    """The minibatches of a source; `selected` says how many images it has."""
     count = source.size // batch_size
     if not drop_remainder and source.size % batch_size:
         count += 1
     if count == 0:
         raise ValueError(
-            f"Argument `split` selects {source.size} images, too few for a minibatch. "
-            f"Received: split={split!r}, batch_size={batch_size}, "
+            f"{selected}, too few for a minibatch. Received: batch_size={batch_size}, "
             f"drop_remainder={drop_remainder}."
         )
-    varies = None in source.shape[:2]
-    _check_size_arguments(varies, image_size, augment, name, source)
-    if varies and image_size is None:
-        image_size = IMAGE_SIZE
     encoded = encoded_passes(
-        source, batch_size, drop_remainder, seed if split.startswith("train") else None
+        source, batch_size, drop_remainder, seed if shuffle else None
     )
     decoder = ImageDecoder(source, batch_size, augment, seed, image_size, one_hot)
 
@@ -143,7 +246,7 @@ def _check_size_arguments(
             f"size. Received: image_size={image_size} for {name!r}, with images of "
             f"shape {source.shape}."
         )
-    if varies and augment == "standard_pad2":
+    if varies and augment in ("flip", "standard_pad2"):
         raise ValueError(
             "Argument `augment` must be 'none' or 'standard' for a set whose images "
             f"vary in size. Received: augment={augment!r} for {name!r}."

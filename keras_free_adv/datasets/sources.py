@@ -30,6 +30,9 @@ class Source:
         shape: (height, width, channels); height and width are None if they vary.
         encoding: "jpeg", "any" (other encoded images), or "pixels".
         mirrors: whether a mirrored image still belongs to its class.
+        fit: how images that vary in size are brought to one: "window" (a part is cut
+            out, as is usual for ImageNet), "squeeze" (the whole image is resized) or
+            "crop" (the largest central window is).
     """
 
     examples: tf.data.Dataset
@@ -39,6 +42,7 @@ class Source:
     shape: tuple[int | None, int | None, int]
     encoding: str
     mirrors: bool = True
+    fit: str = "window"
 
     @property
     def classes(self) -> int:

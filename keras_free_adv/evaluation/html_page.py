@@ -36,30 +36,43 @@ def html_page(report: "RobustnessReport", curve: Mapping[float, float] | None) -
         report: the report.
         curve: epsilon to robust accuracy, to draw; None for no curve.
     """
-    title = html.escape(f"Robustness of {report.settings.get('model', 'the model')}")
+    name = report.settings.get("model", "the model")
+    return document(f"Robustness of {name}", sections(report, curve))
+
+
+def document(title: str, content: str) -> str:
+    """A whole page, which needs no other file."""
     style = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
-    warnings = (
-        f'<p class="warning"><b>Warning.</b> {html.escape(warning)}</p>'
-        for warning in report.warnings
-    )
-    sections = [
-        f"<h1>{title}</h1>",
-        f'<p class="verdict">{html.escape(verdict(report))}</p>',
-        *warnings,
-        _bars(report),
-        _section("Every attack", report_table.html_of(report, with_warnings=False)),
-        _section("Accuracy against epsilon", accuracy_curve(curve) if curve else ""),
-        _examples(report),
-        _classes(report),
-        _confusions(report),
-        _who_breaks_what(report),
-        _settings(report),
-    ]
+    title = html.escape(title)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{style}</style></head>"
-        f"<body>{''.join(sections)}</body></html>\n"
+        f"<body><h1>{title}</h1>{content}</body></html>\n"
+    )
+
+
+def sections(
+    report: "RobustnessReport", curve: Mapping[float, float] | None = None
+) -> str:
+    """All that a page says of a report."""
+    warnings = (
+        f'<p class="warning"><b>Warning.</b> {html.escape(warning)}</p>'
+        for warning in report.warnings
+    )
+    return "".join(
+        [
+            f'<p class="verdict">{html.escape(verdict(report))}</p>',
+            *warnings,
+            _bars(report),
+            section("Every attack", report_table.html_of(report, with_warnings=False)),
+            section("Accuracy against epsilon", accuracy_curve(curve) if curve else ""),
+            _examples(report),
+            _classes(report),
+            _confusions(report),
+            _who_breaks_what(report),
+            _settings(report),
+        ]
     )
 
 
@@ -136,7 +149,8 @@ def _of_100(share: float) -> str:
     return f"{100 * share:.{digits}g}"
 
 
-def _section(title: str, content: str) -> str:
+def section(title: str, content: str) -> str:
+    """A title and what is under it; without a content nothing."""
     return f'<h2>{title}</h2><div class="scroll">{content}</div>' if content else ""
 
 
@@ -157,35 +171,49 @@ def _bars(report: "RobustnessReport") -> str:
 
 def _examples(report: "RobustnessReport") -> str:
     """The first images, each with what the strongest attack made of it."""
-    predicted = report.predicted
-    if predicted is None or predicted.images is None or not predicted.adversarial:
+    found = shown_images(report)
+    if found is None:
         return ""
-    if predicted.images.ndim != 4 or predicted.images.shape[-1] not in (1, 3):
-        return ""
-    name = strongest(report, predicted.adversarial)
-    low, high = _setting(report, name, "value_range") or (0.0, 1.0)
-    natural = (predicted.images - low) / (high - low)
-    changed = (predicted.adversarial[name] - low) / (high - low)
+    name, natural, changed = found
     perturbations = changed - natural
     largest = float(np.abs(perturbations).max()) or 0.5
     shown = []
     for row in range(len(natural)):
-        figures = [_figure(natural[row], _caption(report, NATURAL, row))]
+        figures = [figure(natural[row], caption(report, NATURAL, row))]
         if report.robust[NATURAL][row]:
             of_it = perturbations[row] / (2 * largest) + 0.5
-            figures.append(_figure(of_it, "perturbation"))
-            figures.append(_figure(changed[row], _caption(report, name, row)))
+            figures.append(figure(of_it, "perturbation"))
+            figures.append(figure(changed[row], caption(report, name, row)))
         else:
             figures.append('<p class="note">wrong as it is: not attacked</p>')
         shown.append(f'<div class="example">{"".join(figures)}</div>')
-    return _section(
+    return section(
         f"The first {len(shown)} images, and what {html.escape(name)} made of them",
         f"<p>Perturbations are shown {0.5 / largest:.3g} times as strong.</p>"
         f'<div class="examples">{"".join(shown)}</div>',
     )
 
 
-def _caption(report: "RobustnessReport", name: str, row: int) -> str:
+def shown_images(
+    report: "RobustnessReport",
+) -> tuple[str, np.ndarray, np.ndarray] | None:
+    """The strongest attack, the first images, and those it changed, in [0, 1].
+
+    None if there are none, or they cannot be shown.
+    """
+    predicted = report.predicted
+    if predicted is None or predicted.images is None or not predicted.adversarial:
+        return None
+    if predicted.images.ndim != 4 or predicted.images.shape[-1] not in (1, 3):
+        return None
+    name = strongest(report, predicted.adversarial)
+    low, high = _setting(report, name, "value_range") or (0.0, 1.0)
+    both = predicted.images, predicted.adversarial[name]
+    natural, changed = ((images - low) / (high - low) for images in both)
+    return name, natural, changed
+
+
+def caption(report: "RobustnessReport", name: str, row: int) -> str:
     """The predicted class, and whether it is right: in a sign, a word and a color."""
     predicted: PredictedClasses = report.predicted  # type: ignore[assignment]
     label = predicted.name_of(int(predicted.labels[row]))
@@ -196,7 +224,8 @@ def _caption(report: "RobustnessReport", name: str, row: int) -> str:
     return f'<span class="wrong">{text}</span>'
 
 
-def _figure(image: np.ndarray, caption: str) -> str:
+def figure(image: np.ndarray, caption: str) -> str:
+    """An image `[height, width, 1 or 3]` in [0, 1], with a line under it."""
     small = max(image.shape[:2]) <= _SMALL
     return (
         f'<figure><img alt="" {"class=pixels " if small else ""}'
@@ -214,7 +243,7 @@ def _classes(report: "RobustnessReport") -> str:
         here = predicted.labels == number
         shares = [f"{stands[here].mean():.0%}" for stands in report.robust.values()]
         rows.append([predicted.name_of(int(number)), str(here.sum()), *shares])
-    return _section("Each class", html_table(rows))
+    return section("Each class", html_table(rows))
 
 
 def _confusions(report: "RobustnessReport") -> str:
@@ -232,12 +261,12 @@ def _confusions(report: "RobustnessReport") -> str:
     numbers = sorted({number for pair in pairs for number in pair})
     title = f"Confusions under {html.escape(name)}"
     if len(numbers) <= LARGEST_MATRIX:
-        return _section(title, _matrix(pairs, numbers, predicted))
+        return section(title, _matrix(pairs, numbers, predicted))
     wrong = Counter({pair: n for pair, n in pairs.items() if pair[0] != pair[1]})
     rows = [["class", "predicted", "images"]]
     for (true, found), count in wrong.most_common(_COMMONEST):
         rows.append([predicted.name_of(true), predicted.name_of(found), str(count)])
-    return _section(f"{title}: the commonest", html_table(rows))
+    return section(f"{title}: the commonest", html_table(rows))
 
 
 def _matrix(
@@ -269,11 +298,11 @@ def _who_breaks_what(report: "RobustnessReport") -> str:
     for name, fallen in attacks.items():
         broken = fallen & natural
         rows.append([name, str(broken.sum()), str((broken & (times == 1)).sum())])
-    return _section("Which attack breaks what", html_table(rows))
+    return section("Which attack breaks what", html_table(rows))
 
 
 def _settings(report: "RobustnessReport") -> str:
     """All that is needed to repeat the evaluation."""
     everything = {"attacks": report.threat_models, **report.settings}
     text = html.escape(json.dumps(everything, indent=1, default=str))
-    return _section("Settings, to repeat it", f"<pre>{text}</pre>")
+    return section("Settings, to repeat it", f"<pre>{text}</pre>")

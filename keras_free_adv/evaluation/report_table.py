@@ -19,18 +19,21 @@ def text_table(
     report: "RobustnessReport", published: Mapping[str, float] | None
 ) -> str:
     """Aligned columns, the footnote and the warnings, a line each."""
-    rows = _rows(report, published)
+    lines = [aligned(_rows(report, published)), f"({_footnote(report)})"]
+    lines += [f"Warning: {warning}" for warning in report.warnings]
+    return "\n".join(lines)
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Rows as text, the first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
+    return "\n".join(
         "  ".join(
             cell.ljust(width) if i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
-    ]
-    lines.append(f"({_footnote(report)})")
-    lines += [f"Warning: {warning}" for warning in report.warnings]
-    return "\n".join(lines)
+    )
 
 
 def markdown_table(

@@ -5,7 +5,8 @@
     recipe.to_dict()                           # data set, model, method, schedule, ...
     recipe.replaced(replays=4, epochs=100)     # half as long, dropping half as late
 
-`examples/train.py --recipe=NAME` trains one, with the functions of `recipes.building`.
+`keras-free-adv train --recipe=NAME` trains one, with the functions of
+`recipes.building`.
 """
 
 import difflib

@@ -17,6 +17,7 @@ from keras_free_adv import datasets, zoo
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.distribution import workers
 from keras_free_adv.evaluation.paper_attacks import paper_attacks
+from keras_free_adv.optimizers.muon import Muon
 from keras_free_adv.recipes.linear_cycle import LinearCycle
 from keras_free_adv.recipes.recipe import Recipe
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
@@ -129,7 +130,7 @@ def compiled(recipe: Recipe, network: keras.Model) -> keras.Model:
     else:
         model = _METHODS[recipe.method](
             network,
-            recipe.epsilon,
+            recipe.training_epsilon or recipe.epsilon,
             norm=recipe.norm,
             epsilon_warmup_steps=recipe.epsilon_warmup_steps,
             **recipe.method_arguments,
@@ -152,17 +153,19 @@ def decay_weights(recipe: Recipe, network: keras.Model) -> None:
 
 
 def optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """SGD with the recipe's schedule and momentum.
+    """The recipe's optimizer, with its schedule and momentum.
 
-    Keras multiplies the velocity by the learning rate, the authors' frameworks do not:
-    after a drop the two differ for the few updates that the velocity remembers.
+    Keras' SGD multiplies the velocity by the learning rate, the authors' frameworks do
+    not: after a drop the two differ for the few updates that the velocity remembers.
     """
     average: dict[str, Any] = {}
     if recipe.ema_momentum is not None:
         average = {"use_ema": True, "ema_momentum": recipe.ema_momentum}
-    return keras.optimizers.SGD(
-        learning_rate(recipe), momentum=recipe.momentum, **average
-    )
+    rate = learning_rate(recipe)
+    if recipe.optimizer == "muon":
+        dtype = "bfloat16" if recipe.policy == "mixed_bfloat16" else "float32"
+        return Muon(rate, recipe.momentum, ns_dtype=dtype, **average)
+    return keras.optimizers.SGD(rate, recipe.momentum, **average)
 
 
 def learning_rate(recipe: Recipe) -> Any:

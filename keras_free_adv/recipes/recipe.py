@@ -35,18 +35,21 @@ class Recipe:
         method: "natural", "free", "pgd" or "trades".
         method_arguments: arguments of the method: `replays` or `steps`, `step_size`...
         epsilon: radius of the ball, on the [0, 1] scale.
+        training_epsilon: radius of the ball of the training, where that is another one:
+            a short training gets more robust with a larger one. None for `epsilon`.
         norm: "linf" or "l2".
         batch_size: images in a minibatch.
         epochs: epochs of `steps_per_epoch` updates.
         steps_per_epoch: updates in an epoch, for `fit`; free training counts replays
             as updates.
+        optimizer: "sgd", or "muon" (`optimizers.Muon`).
         learning_rate: largest learning rate.
         schedule: "constant"; "piecewise": divided by 10 at each of `drops`; "cosine":
             falls to 0; "cyclic": rises linearly from 0 over the share `rise` of the
             updates, then falls linearly to 0.
         drops: updates after which a piecewise schedule drops.
         rise: share of the updates in which a cyclic schedule rises.
-        momentum: momentum of SGD.
+        momentum: momentum of the optimizer.
         weight_decay: an L2 term in the loss, (weight_decay / 2) * sum of squares.
         decayed: the weights in that sum: "kernels" (of convolutions and dense layers),
             or "all".
@@ -74,10 +77,12 @@ class Recipe:
     method: str
     method_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     epsilon: float
+    training_epsilon: float | None = None
     norm: str = "linf"
     batch_size: int
     epochs: int
     steps_per_epoch: int
+    optimizer: str = "sgd"
     learning_rate: float
     schedule: str
     drops: tuple[int, ...] = ()
@@ -145,9 +150,9 @@ class Recipe:
 
         `method_arguments` and `model_arguments` are merged into the present ones; a
         setting in one of them may be given by its own name, such as `replays=4` or
-        `width=16`. A schedule keeps its proportions when the length changes, and a step
-        size its share of epsilon. Published figures belong to another training, and are
-        left out.
+        `width=16`. A schedule keeps its proportions when the length changes, a step
+        size and the epsilon of the training their share of epsilon. Published figures
+        belong to another training, and are left out.
 
         Raises:
             TypeError, ValueError: an unknown setting, or a wrong value.
@@ -188,10 +193,11 @@ class Recipe:
                     name: value for name, value in arguments.items() if name in accepted
                 }
         arguments = settings["method_arguments"]
+        scale = changes.get("epsilon", self.epsilon) / self.epsilon
         if "step_size" in arguments:
-            arguments["step_size"] *= (
-                changes.get("epsilon", self.epsilon) / self.epsilon
-            )
+            arguments["step_size"] *= scale
+        if settings["training_epsilon"] is not None:
+            settings["training_epsilon"] *= scale
         updates = changes.get("epochs", self.epochs) * changes.get(
             "steps_per_epoch", self.steps_per_epoch
         )

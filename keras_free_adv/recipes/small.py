@@ -64,6 +64,30 @@ def small_rows(dataset: str, replays: tuple[int, ...]) -> list[Recipe]:
     ]
 
 
+# A folder of the user's own photographs, brought to 64x64 unless another size is said.
+PHOTOS = Recipe(
+    name="photos",
+    dataset="yours",
+    augment="flip",
+    model="compact_resnet",
+    model_arguments={"activation": "silu"},
+    method="free",
+    method_arguments={"replays": 2, "step_size": 28 / 255},
+    epsilon=8 / 255,
+    training_epsilon=14 / 255,
+    batch_size=64,
+    epochs=15,
+    steps_per_epoch=200,
+    optimizer="muon",
+    learning_rate=0.02,
+    schedule="cyclic",
+    rise=0.1,
+    weight_decay=0.0,
+    decayed="all",
+    attacks="cifar10",
+    source="the settings are this project's",
+)
+
 _DIGITS: dict[str, Any] = {
     "dataset": "digits",
     "model": "small_cnn",

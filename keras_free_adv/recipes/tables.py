@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_free_adv.evaluation.published_figures import published_figures
 from keras_free_adv.recipes.recipe import Recipe
-from keras_free_adv.recipes.small import digits_rows, small_rows
+from keras_free_adv.recipes.small import PHOTOS, digits_rows, small_rows
 
 PAPER = "Shafahi et al. 2019"
 WONG = "Wong et al. 2020"
@@ -198,5 +198,6 @@ TABLES: dict[str, list[Recipe]] = {
     "cifar10_baselines": [*_fast_rows(), _TRADES],
     "cifar10_small": small_rows("cifar10", (2, 4, 8, 10)),
     "digits": digits_rows(),
+    "photos": [PHOTOS],
     "cifar100_small": small_rows("cifar100", (4, 6, 8, 10)),
 }

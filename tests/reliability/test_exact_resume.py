@@ -34,16 +34,16 @@ def arrays(method, replicas, policy):
 
 
 def example(recipe, replicas, policy):
-    """`examples/train.py`, its recipe made small."""
-    train = str(ROOT / "examples" / "train.py")
-    of_replicas = ["-m", "tests.reliability.two_devices", train] * (replicas > 1)
+    """`keras-free-adv train`, its recipe made small."""
+    of_replicas = ["-m", "tests.reliability.two_devices", "train"] * (replicas > 1)
+    program = of_replicas or ["-m", "keras_free_adv", "train"]
     changes = {
         **{"policy": policy, "batch_size": 32, "epochs": 40, "steps_per_epoch": 3},
         **{"model": "preact_resnet18", "model_arguments": '{"width":2}'},
         **({"train_split": "train[:256]"} if "cifar10" in recipe else {}),
     }
     return lambda folder: [
-        *(sys.executable, *(of_replicas or [train])),
+        *(sys.executable, *program),
         *(f"--recipe={recipe}", f"--output={folder}", "--deterministic"),
         *(f"--set={key}={value}" for key, value in changes.items()),
         *("--monitor_every=8", "--monitor_examples=40", "--test_examples=0"),

@@ -1,19 +1,15 @@
-"""Runs a program as on a machine with two devices: two halves of the processor.
+"""Runs `keras-free-adv` as on a machine with two devices: halves of the processor.
 
-python -m tests.reliability.two_devices PROGRAM ARGUMENTS
+python -m tests.reliability.two_devices COMMAND ARGUMENTS
 """
 
-import runpy
-import sys
-from pathlib import Path
-
 import tensorflow as tf
+
+from keras_free_adv.command_line.main import main
 
 if __name__ == "__main__":
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 2,
     )
-    sys.argv = sys.argv[1:]
-    sys.path.insert(0, str(Path(sys.argv[0]).parent))
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    main()

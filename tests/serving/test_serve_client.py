@@ -112,7 +112,7 @@ def started_server(binary, folder):
 
 def wait_for(ports, path):
     """Until a version is served."""
-    from tf_serving import ServingError
+    from keras_free_adv.serving.tf_serving import ServingError
 
     for _ in range(60):
         with contextlib.suppress(ServingError):
@@ -153,7 +153,7 @@ def address_of(ports, protocol):
 
 
 def server(ports, protocol, **settings):
-    from tf_serving import Server
+    from keras_free_adv.serving.tf_serving import Server
 
     settings = {"model": "robust", "timeout": 20.0} | settings
     return Server(address_of(ports, protocol), protocol=protocol, **settings)
@@ -182,7 +182,7 @@ def test_each_signature_answers_as_keras(model, ports, protocol):
 
 @BOTH
 def test_a_version_may_be_named(ports, protocol):
-    from tf_serving import ServingError
+    from keras_free_adv.serving.tf_serving import ServingError
 
     images, _ = colour_images(1)
     versions = server(ports, protocol).versions()
@@ -197,7 +197,7 @@ def test_a_version_may_be_named(ports, protocol):
 
 @BOTH
 def test_what_the_server_refuses_is_told(ports, protocol):
-    from tf_serving import RefusedError, ServingError
+    from keras_free_adv.serving.tf_serving import RefusedError, ServingError
 
     images, _ = colour_images(2)
     floats = (images / 255).astype("float32")
@@ -231,7 +231,7 @@ def test_a_request_may_be_large(ports, protocol):
 
 @BOTH
 def test_nobody_there_and_too_slow(artifact, protocol):
-    from tf_serving import ServingError
+    from keras_free_adv.serving.tf_serving import ServingError
 
     images, _ = colour_images(1)
     (port,) = free_ports(1)
@@ -247,7 +247,7 @@ def test_nobody_there_and_too_slow(artifact, protocol):
 
 @BOTH
 def test_a_server_that_loads_or_is_overloaded_is_no_absent_one(artifact, protocol):
-    from tf_serving import ServingError
+    from keras_free_adv.serving.tf_serving import ServingError
 
     images, _ = colour_images(1)
     for settings, said in (
@@ -266,7 +266,7 @@ def test_a_server_that_loads_or_is_overloaded_is_no_absent_one(artifact, protoco
 
 @BOTH
 def test_the_port_of_the_other_protocol(ports, protocol):
-    from tf_serving import ServingError
+    from keras_free_adv.serving.tf_serving import ServingError
 
     other = {"grpc": "rest", "rest": "grpc"}[protocol]
     images, _ = colour_images(1)
@@ -520,8 +520,7 @@ def test_half_precision_is_allowed_its_roundings():
 def test_files_of_images_that_vary_in_size_are_cropped_as_in_training(
     deployment, model
 ):
-    import probing
-
+    from keras_free_adv.serving import probing
     from keras_free_adv.serving.from_model import served_classifier
 
     network = model.model

@@ -68,7 +68,7 @@ def test_a_card_is_read_as_it_was_written():
     assert "epsilon 0.16" in text
     assert f"{card.accuracy['natural'][0]:.1%}" in text
     assert all(command in text for command in card.commands)
-    assert card.commands[0].startswith("python examples/train.py --recipe=")
+    assert card.commands[0].startswith("keras-free-adv train --recipe=")
 
 
 def test_an_unknown_name_lists_those_there_are():

@@ -7,12 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tf_serving import RefusedError, Server, ServingError
 
-import keras_free_adv as kfa
+from keras_free_adv.attacks.pgd_attack import PGDAttack
+from keras_free_adv.attacks.square_attack import SquareAttack
 from keras_free_adv.serving.agreement import tolerance_of
 from keras_free_adv.serving.from_model import served_classifier
 from keras_free_adv.serving.signatures import ServedClassifier
+from keras_free_adv.serving.tf_serving import RefusedError, Server, ServingError
 
 AT_A_TIME = 64
 FLOATS = "clean, float32"
@@ -103,8 +104,8 @@ def compared(
             f"The server answers {theirs.shape[-1]} classes, and the Keras model has "
             f"{ours.shape[-1]}: it serves another model."
         )
-    right = [float((p.argmax(-1) == labels).mean()) for p in (ours, theirs)]
-    return Row(name, *right, float(np.abs(ours - theirs).max()), theirs)
+    here, there = (float((p.argmax(-1) == labels).mean()) for p in (ours, theirs))
+    return Row(name, here, there, float(np.abs(ours - theirs).max()), theirs)
 
 
 def probe(
@@ -113,8 +114,8 @@ def probe(
     images: np.ndarray,
     labels: np.ndarray,
     *,
-    white_box: kfa.PGDAttack,
-    black_box: kfa.SquareAttack,
+    white_box: PGDAttack,
+    black_box: SquareAttack,
     image_size: int | None,
     tolerance: float | None,
 ) -> tuple[list[Row], list[str]]:
@@ -137,7 +138,7 @@ def probe(
         ServingError: the server does not answer.
         ValueError: it serves a model of another number of classes.
     """
-    low, high = white_box.value_range
+    low, high = white_box.value_range_for(model)
     classifier = served_classifier(
         model,
         class_names=None,

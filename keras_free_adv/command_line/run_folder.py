@@ -2,27 +2,27 @@
 
 import json
 import platform
-import re
 from pathlib import Path
 from typing import Any
 
 import keras
-from absl import app, flags, logging
 
-import keras_free_adv
-from keras_free_adv import backends, files, pixel_scale, recipes, renamed_arguments
+from keras_free_adv import backends, files, recipes, renamed_arguments
+from keras_free_adv.command_line.command import CommandError
+from keras_free_adv.command_line.values import value_of
 from keras_free_adv.recipes import Recipe
+from keras_free_adv.version import __version__
 
 SETTINGS, MODEL, HISTORY = "settings.json", "model.keras", "history.json"
 
-
-def quiet() -> None:
-    """Leaves warnings of TensorFlow and TFDS to be seen, and no more."""
-    logging.set_verbosity(logging.WARNING)
+# Settings of a run that are none of its recipe.
+_BESIDES = ("seed", "deterministic", "weights", "class_names", "own_data")
+# What runs of the first release do not say of themselves.
+_BEFORE = {"optimizer": "sgd", "training_epsilon": None}
 
 
 def changed_recipe(name: str, changes: list[str]) -> Recipe:
-    """A recipe, with `KEY=VALUE` settings changed; a wrong one is a usage error."""
+    """A recipe, with `KEY=VALUE` settings changed; a wrong one is an error."""
     try:
         recipe = recipes.get(name)
         pairs = [change.partition("=") for change in changes]
@@ -31,34 +31,7 @@ def changed_recipe(name: str, changes: list[str]) -> Recipe:
                 raise ValueError(f"--set takes KEY=VALUE. Received: {key!r}.")
         return recipe.replaced(**{key: value_of(text) for key, _, text in pairs})
     except (TypeError, ValueError) as error:
-        raise app.UsageError(str(error)) from error
-
-
-def value_of(text: str) -> Any:
-    """A number (8/255 is one too), a list or dict as JSON, true, null, or a word."""
-    quotient = re.fullmatch(r"([-+.\de]+)/([-+.\de]+)", text)
-    try:
-        if quotient:
-            return float(quotient[1]) / float(quotient[2])
-        return json.loads(text)
-    except (ValueError, ZeroDivisionError):
-        return text
-
-
-def number(name: str, value: Any) -> float:
-    """A number above zero, given as 0.03 or 8/255."""
-    found = value_of(str(value))
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or found <= 0:
-        raise app.UsageError(f"--{name} must be a number above 0. Received: {value}.")
-    return float(found)
-
-
-def setting(name: str, of_recipe: Any) -> Any:
-    """A flag's value, or the recipe's, or an error that names the flag."""
-    value = flags.FLAGS[name].value
-    if value is None and of_recipe is None:
-        raise app.UsageError(f"--{name} is needed for a model that is not a run.")
-    return of_recipe if value is None else value
+        raise CommandError(str(error)) from error
 
 
 def environment() -> dict[str, Any]:
@@ -67,7 +40,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "keras": keras.__version__,
         **backends.versions(),
-        "keras_free_adv": keras_free_adv.__version__,
+        "keras_free_adv": __version__,
         "machine": platform.machine(),
         "devices": devices(),
     }
@@ -88,11 +61,11 @@ def folder_name(recipe: Recipe, seed: int) -> str:
 
 
 def loaded(path: Path) -> keras.Model:
-    """A saved model; one that is damaged is a usage error."""
+    """A saved model; one that is damaged is an error of the command."""
     try:
         return keras.models.load_model(path)
     except Exception as error:  # zip, HDF5, JSON and Keras each have their own
-        raise app.UsageError(
+        raise CommandError(
             f"{path} cannot be loaded: it is damaged, or no .keras file. Put a copy of "
             f"it back, or remove it. ({type(error).__name__}: {error})"
         ) from error
@@ -115,92 +88,76 @@ def _settings_of(folder: Path) -> dict[str, Any]:
     return renamed_arguments.with_new_names(settings, renamed_arguments.RECIPE)
 
 
-def _damaged(path: Path, reason: Any) -> app.UsageError:
-    return app.UsageError(
+def _damaged(path: Path, reason: Any) -> CommandError:
+    return CommandError(
         f"{path} is damaged: {reason}. Put a copy of it back, or move {path.parent} "
         "away."
     )
 
 
 def check_is_of(folder: Path, recipe: Recipe, seed: int) -> None:
-    """Raises a usage error if a folder holds the run of something else."""
+    """Raises if a folder holds the run of something else."""
     path = folder / SETTINGS
     if not path.exists():
         return
     settings = _settings_of(folder)
     expected = json.loads(json.dumps({**recipe.to_dict(), "seed": seed}))
+    settings = {**_BEFORE, **settings}
     changed = sorted(n for n in expected if settings.get(n) != expected[n])
     if changed:
-        raise app.UsageError(
+        raise CommandError(
             f"{folder} holds a run that is not {recipe.name} with seed {seed}: "
             f"{', '.join(changed)} differ. Move it, or give another --output."
         )
 
 
-def settle(folder: Path, recipe: Recipe, seed: int, deterministic: bool) -> None:
+def settle(
+    folder: Path, recipe: Recipe, seed: int, deterministic: bool, **others: Any
+) -> None:
     """Writes the settings, or checks that the run to continue has the same.
 
+    Args:
+        folder: of the run.
+        recipe: its settings.
+        seed: of all that is random.
+        deterministic: whether TensorFlow's operations are deterministic.
+        **others: what else the run depends on; None for what it does not.
+
     Raises:
-        app.UsageError: the folder holds another run.
+        CommandError: the folder holds another run.
     """
+    others = {name: value for name, value in others.items() if value}
     settings = {**recipe.to_dict(), "seed": seed, "deterministic": deterministic}
-    settings = json.loads(json.dumps(settings))
+    settings = json.loads(json.dumps({**settings, **others}))
     path = folder / SETTINGS
     if not path.exists():
         both = {"settings": settings, "environment": environment()}
         files.write_text(path, json.dumps(both, indent=2))
         return
-    before = _settings_of(folder)
+    before = {**_BEFORE, **_settings_of(folder)}
     names = {*settings, *before}
+    if "class_names" not in before:
+        names.discard("class_names")
     changed = sorted(n for n in names if settings.get(n) != before.get(n))
     if changed:
         listed = ", ".join(
             f"{name}={before.get(name)} (now {settings.get(name)})" for name in changed
         )
-        raise app.UsageError(
+        raise CommandError(
             f"{folder} holds a run with other settings: {listed}. Give another "
             "--output, or remove the folder."
         )
 
 
-def model_and_recipe(flag: str) -> tuple[Path, Recipe | None]:
-    """The .keras file that a flag names, and the recipe, if it names a run."""
-    path = Path(flags.FLAGS[flag].value)
-    recipe = None
-    if path.is_dir():
-        path, recipe = path / MODEL, recipe_of(path, flag)
-    if not path.exists():
-        raise app.UsageError(f"--{flag}: there is no {path}.")
-    return path, recipe
-
-
-def pixel_range(model: keras.Model) -> tuple[float, float]:
-    """The range of the model's pixels, from --value_range or the model."""
-    said = flags.FLAGS.value_range
-    if said is not None:
-        try:
-            low, high = map(float, said)
-        except ValueError as error:
-            raise app.UsageError(
-                "--value_range must be two numbers, such as 0,255. Received: "
-                f"{','.join(said)}."
-            ) from error
-        said = (low, high)
-    try:
-        return pixel_scale.resolve(said, model)
-    except ValueError as error:
-        raise app.UsageError(f"--value_range: {error}") from error
-
-
-def recipe_of(folder: Path, flag: str = "model") -> Recipe:
-    """The recipe of a run, which a flag names."""
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe of a run."""
     if not (folder / SETTINGS).exists():
-        raise app.UsageError(
-            f"--{flag}: {folder} is not the folder of a run: it has no {SETTINGS}. "
-            "Pass a .keras file, or the folder that train.py wrote."
+        raise CommandError(
+            f"{folder} is not the folder of a run: it has no {SETTINGS}. Pass a .keras "
+            "file, or the folder that `keras-free-adv train` wrote."
         )
     settings = _settings_of(folder)
-    for name in ("seed", "deterministic"):
+    for name in _BESIDES:
         settings.pop(name, None)
     try:
         return recipes.from_dict(settings)
@@ -216,3 +173,14 @@ def history_of(folder: Path) -> dict[str, list[float]]:
 def report_path(folder: Path, attacks: str, examples: int, other: str = "") -> Path:
     """Where a run keeps a report: of which attacks, how many examples, what else."""
     return folder / f"report-{attacks.replace(',', '-')}-{examples}{other}.json"
+
+
+def class_names_of(folder: Path) -> tuple[str, ...] | None:
+    """The names of the classes that a run was trained on, if they were kept."""
+    names = _settings_of(folder).get("class_names")
+    return None if names is None else tuple(names)
+
+
+def has_own_data(folder: Path) -> bool:
+    """Whether a run was trained on data that its user brought."""
+    return bool(_settings_of(folder).get("own_data"))

@@ -1,0 +1,45 @@
+"""What a user sees: of the libraries below, as little as possible."""
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+
+
+def be_quiet() -> None:
+    """Leaves of TensorFlow's messages only errors, and of warnings what they say."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    with without_library_output():
+        import keras  # noqa: F401  # its backend writes before it can be told not to
+
+
+@contextlib.contextmanager
+def without_library_output() -> Iterator[None]:
+    """Within, nothing is written to the standard error, past Python or by it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Within, what is warned of is not printed: it is said elsewhere."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *where: object
+) -> None:
+    if issubclass(category, UserWarning):
+        print(f"Warning: {message}", file=sys.stderr)

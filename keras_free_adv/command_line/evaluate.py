@@ -1,0 +1,145 @@
+"""`keras-free-adv evaluate`."""
+
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import keras_free_adv as kfa
+from keras_free_adv import files
+from keras_free_adv.command_line import console
+from keras_free_adv.command_line import values as typed
+from keras_free_adv.command_line.command import CommandError
+from keras_free_adv.command_line.image_data import ImageData, Wanted, image_data
+from keras_free_adv.command_line.named_attacks import named_attacks
+from keras_free_adv.command_line.subject import Subject, subject
+from keras_free_adv.evaluation.html_page import verdict
+from keras_free_adv.evaluation.robustness_report import RobustnessReport
+
+# What has a name of its own in the name of a report.
+_IN_NAME = ("epsilon", "norm", "split", "image_size", "crop", "seed")
+
+
+def run(values: Any, model: str, data: str | None = None) -> None:
+    """Attacks, prints, and writes the report as page, JSON and Markdown."""
+    attacked = subject(model)
+    epsilon, norm = ball(values, attacked)
+    value_range = attacked.value_range(
+        typed.pixel_range("value_range", values.value_range)
+    )
+    low, high = value_range
+    attacks = named_attacks(
+        values.attacks,
+        epsilon * (high - low),
+        norm=norm,
+        seed=values.seed,
+        table=attacked.recipe.attacks if attacked.recipe else "cifar10",
+    )
+    page = page_of(values, attacked, data)
+    images = data_for(values, attacked, data, value_range)
+    with console.without_warnings():  # the report has them
+        report = kfa.evaluate_robustness(
+            attacked.model,
+            images.minibatches,
+            attacks,
+            max_examples=values.examples,
+            batch_size=values.batch_size,
+            resume=page.with_suffix(".partial"),
+            verbose=values.verbose if values.verbose == "auto" else int(values.verbose),
+        )
+    publish(report, page, attacked, images)
+    if values.open:
+        webbrowser.open(page.resolve().as_uri())
+
+
+def ball(values: Any, attacked: Subject) -> tuple[float, str]:
+    """Epsilon, as a share of the pixels' range, and norm: as typed, or as trained for.
+
+    Raises:
+        CommandError: neither is known.
+    """
+    if values.epsilon is not None:
+        epsilon = typed.positive_number("epsilon", values.epsilon)
+    elif attacked.epsilon is not None:
+        epsilon = attacked.epsilon
+    else:
+        raise CommandError(
+            f"Nothing says how far a pixel may change: {attacked.name} does not tell "
+            "what it was trained for. Pass --epsilon=8/255, the usual change for "
+            "photographs.",
+            "epsilon",
+        )
+    return epsilon, values.norm or attacked.norm or "linf"
+
+
+def data_for(
+    values: Any,
+    attacked: Subject,
+    data: str | None,
+    value_range: tuple[float, float],
+) -> ImageData:
+    """The images to attack: those that are named, or those of the recipe."""
+    recipe = attacked.recipe
+    if data is None and (recipe is None or attacked.own_data):
+        raise CommandError(
+            "DATA is needed, for a model that is not a run on a data set of its "
+            "recipe: a folder of images, for example."
+        )
+    height, width, channels = attacked.image_shape
+    size = values.image_size
+    return image_data(
+        data or recipe.dataset,  # type: ignore[union-attr]
+        Wanted(
+            (height or size, width or size, channels),
+            value_range,
+            split=values.split or (recipe.test_split if recipe else "test"),
+            batch_size=values.batch_size,
+            crop=values.crop,
+            seed=values.seed,
+            classes=attacked.class_names,
+            units=attacked.model.output_shape[-1],
+            pixels=typed.pixel_range("pixels", values.pixels),
+            data_dir=values.data_dir,
+        ),
+    )
+
+
+def page_of(values: Any, attacked: Subject, data: str | None) -> Path:
+    """Where the report's page goes: named by all that is not the model's own.
+
+    Raises:
+        CommandError: `--output` is no .html file.
+    """
+    if values.output is not None:
+        page = Path(values.output)
+        if page.suffix != ".html":
+            raise CommandError(
+                f"--output must end with .html. Received: {page}.", "output"
+            )
+        return page
+    parts = [attacked.stem, *values.attacks, str(values.examples)]
+    if data is not None:
+        parts.append(Path(data).stem if Path(data).exists() else data)
+    for name in _IN_NAME:
+        if values[name].value != values[name].default:
+            parts.append(f"{name}={values[name].value}")
+    if attacked.stem != "report":
+        parts.insert(1, "report")
+    name = "-".join(parts).replace("/", "_over_").replace(":", ".")
+    return attacked.folder / f"{name}.html"
+
+
+def publish(
+    report: RobustnessReport, page: Path, attacked: Subject, images: ImageData
+) -> None:
+    """Writes the report in three forms, and prints it."""
+    recipe = attacked.recipe
+    published = recipe.published if recipe and recipe.published else None
+    report.to_html(page)
+    files.write_text(page.with_suffix(".md"), report.to_markdown(published))
+    files.write_text(page.with_suffix(".json"), report.to_json())
+    page.with_suffix(".partial").unlink(missing_ok=True)
+    print(report.to_text(published))
+    if published and recipe and recipe.published_on:
+        print(f"Published for: {recipe.published_on}.")
+    print(verdict(report))
+    print(f"Page: {page}")

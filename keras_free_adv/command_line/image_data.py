@@ -1,0 +1,276 @@
+"""Images and labels that a user names: a folder, a file, a data set, or a function."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_free_adv import datasets
+from keras_free_adv.command_line import console
+from keras_free_adv.command_line.command import CommandError
+from keras_free_adv.datasets.photo_folder import class_names_of
+
+Range = tuple[float, float]
+
+_UNIT: Range = (0.0, 1.0)
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+# The names of images and labels in an .npz, the first that are there.
+_ARRAYS = (
+    ("x_{split}", "y_{split}"),
+    ("{split}_images", "{split}_labels"),
+    ("x", "y"),
+    ("images", "labels"),
+)
+_NAMED = 10  # of the files that are skipped
+_IN_ADVANCE = 16_384  # of float images, to see which range they are of
+
+
+class Wanted(NamedTuple):
+    """What is to be done with the data.
+
+    Attributes:
+        image_shape: (height, width, channels) that the model takes; None where any.
+        value_range: of the model's pixels.
+        split: of a data set or an .npz.
+        batch_size: images in a minibatch.
+        trains: whether to shuffle and to augment.
+        augment: whether to augment, if it is for training.
+        one_hot: whether labels are one-hot rows.
+        drop_remainder: whether to leave out a short last minibatch.
+        seed: of order and augmentation.
+        crop: whether photographs are cut, not squeezed.
+        classes: the names of the model's classes, if they are known.
+        units: how many outputs it has.
+        pixels: the range of float images in an .npz, if it is said.
+        data_dir: where TFDS keeps its data.
+    """
+
+    image_shape: tuple[int | None, ...]
+    value_range: Range
+    split: str
+    batch_size: int
+    trains: bool = False
+    augment: str = "none"
+    one_hot: bool = False
+    drop_remainder: bool = False
+    seed: int = 0
+    crop: bool = False
+    classes: tuple[str, ...] | None = None
+    units: int | None = None
+    pixels: Range | None = None
+    data_dir: str | None = None
+
+    def check_classes(self, name: str, found: tuple[str, ...]) -> None:
+        """Raises if the data's classes cannot be those of the model."""
+        if self.classes is not None and self.classes != found:
+            raise CommandError(
+                f"{name} has other classes than the model. The model's, in their "
+                f"order: {', '.join(self.classes)}. Received: {', '.join(found)}. Name "
+                "the subfolders as the model's classes."
+            )
+        if self.units is not None and len(found) > max(self.units, 2):
+            raise CommandError(
+                f"{name} has {len(found)} classes, and the model knows {self.units}. "
+                f"Received: {', '.join(found)}."
+            )
+
+
+class ImageData(NamedTuple):
+    """Images and labels.
+
+    Attributes:
+        name: what they were called by.
+        minibatches: a dataset of (images, labels), or arrays of both, on the scale of
+            the model's pixels.
+        class_names: the names of the classes, if they are known.
+        skipped: files that cannot be decoded.
+    """
+
+    name: str
+    minibatches: Any
+    class_names: tuple[str, ...] | None = None
+    skipped: tuple[str, ...] = ()
+
+
+def image_data(name: str, wanted: Wanted) -> ImageData:
+    """The data of a name.
+
+    Raises:
+        CommandError: there is none, or it does not fit the model.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return _of_folder(name, wanted)
+    if path.suffix == ".npz":
+        return _of_arrays(name, wanted)
+    if _FUNCTION.fullmatch(name):
+        return ImageData(name, _returned_by(name))
+    if path.exists() or ("/" in name and not name.split("/")[0].isidentifier()):
+        raise CommandError(
+            f"DATA must be a folder with a subfolder for each class, an .npz file, the "
+            f"name of a data set, or module:function. Received: {name!r}, which is "
+            f"{'another kind of file' if path.exists() else 'not there'}."
+        )
+    return _of_data_set(name, wanted)
+
+
+def _of_folder(name: str, wanted: Wanted) -> ImageData:
+    height, width, channels = wanted.image_shape
+    if height is None or width is None:
+        raise CommandError(
+            "The model takes images of any size: say which one. Pass --image_size=224.",
+            "image_size",
+        )
+    if channels not in (1, 3):
+        raise CommandError(
+            "Photographs have 1 or 3 channels. Received: a model that takes "
+            f"{channels}."
+        )
+    wanted.check_classes(name, class_names_of(name))
+    # The decoders write to the console of a broken file; what is skipped is said below.
+    with console.without_library_output(), console.without_warnings():
+        dataset = datasets.load_folder(
+            name,
+            image_size=(height, width),
+            channels=channels,
+            batch_size=wanted.batch_size,
+            crop=wanted.crop,
+            shuffle=wanted.trains,
+            augment=wanted.augment,
+            seed=wanted.seed,
+            one_hot=wanted.one_hot,
+            drop_remainder=wanted.drop_remainder,
+        )
+    if dataset.skipped:
+        _say_skipped(name, dataset.skipped)
+    return _on_scale(name, dataset, wanted.value_range, dataset.skipped)
+
+
+def _say_skipped(name: str, skipped: tuple[str, ...]) -> None:
+    count = len(skipped)
+    files = "1 file" if count == 1 else f"{count} files"
+    print(f"Warning: of {name}, {files} cannot be decoded and are left out:")
+    for each in skipped[:_NAMED]:
+        print(f"  {each}")
+    if count > _NAMED:
+        print(f"  and {count - _NAMED} more")
+
+
+def _of_data_set(name: str, wanted: Wanted) -> ImageData:
+    height, width, _ = wanted.image_shape
+    settings: dict[str, Any] = {
+        "split": wanted.split,
+        "batch_size": wanted.batch_size,
+        "augment": wanted.augment,
+        "one_hot": wanted.one_hot,
+        "drop_remainder": wanted.drop_remainder,
+        "seed": wanted.seed,
+        "data_dir": wanted.data_dir,
+    }
+    try:
+        dataset = datasets.load(name, **settings)
+        if dataset.image_size not in (None, height) and height == width:
+            dataset = datasets.load(name, image_size=height, **settings)
+    except ValueError as error:
+        if "Argument `name`" not in str(error):
+            raise
+        raise CommandError(
+            f"There is no folder, no file and no data set {name!r}. Expected a folder "
+            "with a subfolder for each class, an .npz file, the name of a data set "
+            "(digits, cifar10_sample, or one of TensorFlow Datasets), or "
+            "module:function."
+        ) from error
+    wanted.check_classes(name, dataset.class_names)
+    return _on_scale(name, dataset, wanted.value_range)
+
+
+def _on_scale(
+    name: str, dataset: Any, value_range: Range, skipped: tuple[str, ...] = ()
+) -> ImageData:
+    """Images of [0, 1], in the range of the model's pixels."""
+    class_names = dataset.class_names
+    if value_range != _UNIT:
+        low, high = value_range
+        dataset = dataset.map(lambda x, y: (low + (high - low) * x, y))
+    return ImageData(name, dataset, class_names, skipped)
+
+
+def _of_arrays(name: str, wanted: Wanted) -> ImageData:
+    if not Path(name).exists():
+        raise CommandError(f"There is no file {name!r}.")
+    images, labels = _arrays_in(name, wanted.split)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or len(images) != len(labels):
+        raise CommandError(
+            f"{name} must hold images [examples, height, width, channels] and as many "
+            f"labels. Received: arrays of the shapes {images.shape} and {labels.shape}."
+        )
+    low, high = _range_of(name, images, wanted.pixels)
+    to_low, to_high = wanted.value_range
+    if (low, high) != (to_low, to_high) or images.dtype == np.uint8:
+        share = (images.astype("float32") - low) / (high - low)
+        images = to_low + (to_high - to_low) * share
+    return ImageData(name, (images.astype("float32"), labels))
+
+
+def _arrays_in(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(name, allow_pickle=False) as file:
+            for pair in _ARRAYS:
+                x, y = (one.format(split=split) for one in pair)
+                if x in file and y in file:
+                    return file[x], file[y]
+            held = ", ".join(file) or "nothing"
+    except (OSError, ValueError, EOFError) as error:
+        raise CommandError(f"{name} cannot be read: {error}") from error
+    expected = "; ".join(" and ".join(pair).format(split=split) for pair in _ARRAYS)
+    raise CommandError(
+        f"{name} must hold images and labels by the names {expected}. Received: {held}."
+    )
+
+
+def _range_of(name: str, images: np.ndarray, said: Range | None) -> Range:
+    if said is not None:
+        return said
+    if images.dtype == np.uint8:
+        return 0.0, 255.0
+    looked_at = images[:_IN_ADVANCE]
+    lowest, highest = float(looked_at.min()), float(looked_at.max())
+    if lowest >= 0.0 and highest <= 1.0:
+        return _UNIT
+    raise CommandError(
+        f"{name} holds pixels from {lowest:g} to {highest:g}: say their range. Pass "
+        "--pixels=0,255, or what it is.",
+        "pixels",
+    )
+
+
+def _returned_by(name: str) -> Any:
+    """What a user's function returns."""
+    module_name, function_name = name.split(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the folder that the command is given in
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise CommandError(
+            f"DATA {name!r}: the module {module_name!r} cannot be imported: {error}."
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise CommandError(
+            f"DATA {name!r}: the module {module_name!r} has no function "
+            f"{function_name!r}."
+        )
+    returned = function()
+    pair = isinstance(returned, (tuple, list)) and len(returned) == 2
+    if not pair and not hasattr(returned, "element_spec"):
+        raise CommandError(
+            f"DATA {name!r} must return (images, labels) or a tf.data.Dataset of "
+            f"minibatches of both. Received: {type(returned).__name__}."
+        )
+    return returned

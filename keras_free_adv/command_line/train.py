@@ -1,0 +1,319 @@
+"""`keras-free-adv train`: a recipe, or a change of one, on its data or the user's."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+from absl import flags
+
+from keras_free_adv import (
+    AveragedWeights,
+    BackupAndRestore,
+    PGDAttack,
+    RobustnessEvaluation,
+    backends,
+    evaluate_robustness,
+    files,
+)
+from keras_free_adv.command_line import console, run_folder
+from keras_free_adv.command_line import values as typed
+from keras_free_adv.command_line.command import CommandError
+from keras_free_adv.command_line.image_data import ImageData, Wanted, image_data
+from keras_free_adv.command_line.new_head import shape_and_classes, with_classes
+from keras_free_adv.command_line.recipes import named
+from keras_free_adv.command_line.subject import Subject, subject
+from keras_free_adv.data.addressable_dataset import minibatches_from
+from keras_free_adv.distribution import workers
+from keras_free_adv.distribution.named_strategy import named_strategy
+from keras_free_adv.recipes import Recipe, building
+
+# What a recipe has for its data set, whose data the user brings.
+OWN_DATA = "yours"
+# Height and width of photographs, unless the user or the network says another.
+IMAGE_SIZE = 64
+
+
+class EpochSeconds(keras.callbacks.Callback):
+    """Logs how long each epoch's updates took, by the clock and in processor time."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts both clocks."""
+        self._begin = time.perf_counter(), time.process_time()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stops them."""
+        clock, cpu = self._begin
+        logs["seconds"] = time.perf_counter() - clock
+        logs["cpu_seconds"] = time.process_time() - cpu
+
+
+def writes() -> bool:
+    """Whether this process writes the files; of many workers the first one does."""
+    return workers.worker_number(workers.strategy_in_force()) == 0
+
+
+def exists(path: Path) -> bool:
+    """Whether the first worker sees the file: all have to do the same."""
+    seen = workers.of_each_worker(path.exists(), workers.strategy_in_force())
+    return bool(seen[0])
+
+
+def say(text: str) -> None:
+    """Prints, once."""
+    if writes():
+        print(text, flush=True)
+
+
+def run(values: flags.FlagValues, data: str | None = None) -> None:
+    """Trains, saves and measures."""
+    if values.recipe is None:
+        raise CommandError(
+            "--recipe=NAME is needed; `keras-free-adv recipes` lists them.", "recipe"
+        )
+    named(values.recipe)
+    recipe = run_folder.changed_recipe(values.recipe, values.set)
+    if values.show:
+        print(json.dumps(recipe.to_dict(), indent=2))
+        return
+    if recipe.dataset == OWN_DATA and data is None:
+        raise CommandError(
+            f"The recipe {recipe.name} has no data of its own: name some, such as "
+            f"`keras-free-adv train photos/train --recipe={recipe.name}`."
+        )
+    if values.strategy != "single" and keras.backend.backend() != "tensorflow":
+        raise CommandError(
+            f"--strategy={values.strategy} is TensorFlow's. Received: Keras' backend "
+            f"{keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow, or leave "
+            "--strategy out.",
+            "strategy",
+        )
+    strategy = named_strategy(values.strategy)
+    try:
+        scope = contextlib.nullcontext() if strategy is None else strategy.scope()
+        with scope, workers.explaining_lost_worker(strategy):
+            _train(values, recipe, data)
+    except workers.WorkerLost as error:
+        raise CommandError(str(error)) from error
+
+
+def _train(values: flags.FlagValues, recipe: Recipe, data: str | None) -> None:
+    """Trains, saves and measures, under the strategy in force."""
+    keras.utils.set_random_seed(values.seed)
+    if values.deterministic:
+        backends.make_deterministic()
+    start = None if values.weights is None else subject(values.weights)
+    if data is not None:
+        recipe = recipe.replaced(dataset=str(Path(data)))
+    images = _training_data(values, recipe, data, start)
+    folder = _folder(values, recipe, data)
+    # Not before: a folder is not to be bound to settings that cannot be trained.
+    if writes():
+        for name in (run_folder.SETTINGS, run_folder.HISTORY, run_folder.MODEL):
+            files.discard_leftovers(folder / name)
+        run_folder.settle(
+            folder,
+            recipe,
+            values.seed,
+            values.deterministic,
+            weights=values.weights,
+            class_names=images.class_names,
+            own_data=data is not None,
+        )
+    training = Training(values, recipe, folder, images, start)
+    model = training.model()
+    if writes():
+        seconds = run_folder.history_of(folder)["seconds"]
+        print(
+            f"Training took {sum(seconds) / 60:.1f} minutes for {recipe.updates:,} "
+            f"updates; the fastest epoch of {recipe.steps_per_epoch} took "
+            f"{min(seconds):.1f} s."
+        )
+    if values.test_examples and data is None:
+        training.measure(model)
+    say(f"Results: {folder}")
+    if data is not None:
+        say(f"How robust is it? keras-free-adv evaluate {folder} photos/test")
+
+
+def _folder(values: flags.FlagValues, recipe: Recipe, data: str | None) -> Path:
+    if values.output is not None:
+        return Path(values.output)
+    if data is None:
+        return Path("runs", run_folder.folder_name(recipe, values.seed))
+    seeded = f"-seed{values.seed}" if values.seed else ""
+    name = Path(data).stem.replace(":", ".") or "data"
+    return Path("runs", f"{recipe.name}-{name}{seeded}")
+
+
+def _training_data(
+    values: flags.FlagValues, recipe: Recipe, data: str | None, start: Subject | None
+) -> ImageData:
+    """The minibatches to train on: the recipe's, or those the user names."""
+    # Of a short last minibatch Keras may leave a device without an image, and fails.
+    several = workers.replica_count(workers.strategy_in_force()) > 1
+    if several and recipe.method == "natural":
+        recipe = recipe.replaced(drop_remainder=True)
+    if data is None and start is None:
+        dataset = building.data(
+            recipe, recipe.train_split, seed=values.seed, data_dir=values.data_dir
+        )
+        return ImageData(recipe.dataset, dataset, tuple(dataset.class_names))
+    shape: tuple[int | None, ...] = (IMAGE_SIZE, IMAGE_SIZE, 3)
+    if values.image_size:
+        shape = (values.image_size, values.image_size, 3)
+    if start is not None:
+        height, width, channels = start.image_shape
+        shape = (height or shape[0], width or shape[1], channels)
+    return image_data(
+        data or recipe.dataset,
+        Wanted(
+            shape,
+            (0.0, 1.0) if start is None else start.value_range(None),
+            split=values.split or recipe.train_split,
+            batch_size=recipe.batch_size,
+            trains=True,
+            augment=recipe.augment.removesuffix("_pad2"),
+            one_hot=recipe.label_smoothing > 0,
+            drop_remainder=recipe.drop_remainder,
+            seed=values.seed,
+            crop=values.crop,
+            pixels=typed.pixel_range("pixels", values.pixels),
+            data_dir=values.data_dir,
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training, that can be stopped and continued.
+
+    Attributes:
+        values: the flags.
+        recipe: the settings.
+        folder: of the run.
+        images: what is trained on.
+        start: the model whose weights it begins with; None for the recipe's network.
+    """
+
+    values: flags.FlagValues
+    recipe: Recipe
+    folder: Path
+    images: ImageData
+    start: Subject | None
+
+    def model(self) -> keras.Model:
+        """The run's model, trained now if it is not yet."""
+        path = self.folder / run_folder.MODEL
+        if exists(path):
+            say(f"{path} is trained.")
+            model = run_folder.loaded(path)
+        else:
+            model = self._trained()
+            if writes():
+                with files.atomic_write(path) as beside:
+                    model.save(beside)
+        if writes():  # here, for a run that was killed just after it was saved
+            shutil.rmtree(self.folder / "backup", ignore_errors=True)
+        return model
+
+    def _trained(self) -> keras.Model:
+        """Trains, or goes on training; returns the network in float32."""
+        recipe, network = self.recipe, self._network()
+        model = building.compiled(recipe, network)
+        backup = BackupAndRestore(str(self.folder / "backup"), delete_checkpoint=False)
+        if backup.epoch:
+            say(f"Continuing after epoch {backup.epoch} of {recipe.epochs}.")
+        settings: dict[str, Any] = {}
+        source = self.images.minibatches
+        if recipe.method == "natural":
+            # A plain Keras model does not know its place in the data: enter it here.
+            source = minibatches_from(source, backup.epoch * recipe.steps_per_epoch)
+            settings["shuffle"] = False
+        history = model.fit(
+            source,
+            epochs=recipe.epochs,
+            steps_per_epoch=recipe.steps_per_epoch,
+            callbacks=self._callbacks(backup),
+            verbose=self._verbose(),
+            **settings,
+        )
+        if writes():
+            path = self.folder / run_folder.HISTORY
+            files.write_text(path, json.dumps(history.history))
+        if self.start is not None:
+            return network
+        trained = self._network("float32")
+        trained.set_weights(network.get_weights())
+        return trained
+
+    def _network(self, policy: str | None = None) -> keras.Model:
+        """The recipe's network, or the user's, for the classes of the data."""
+        names = self.images.class_names
+        if self.start is not None:
+            return with_classes(self.start.model, len(names or ()))
+        data = self.images.minibatches
+        if hasattr(data, "classes"):
+            return building.network(self.recipe, data, policy=policy)
+        shape, classes = shape_and_classes(data, names)
+        return building.network(
+            self.recipe, classes=classes, input_shape=shape, policy=policy
+        )
+
+    def _callbacks(self, backup: BackupAndRestore) -> list[keras.callbacks.Callback]:
+        """In their order: what others read comes first, the backup last."""
+        found: list[keras.callbacks.Callback] = [EpochSeconds()]
+        recipe, values = self.recipe, self.values
+        if recipe.ema_momentum is not None:
+            found.append(AveragedWeights())
+        if values.monitor_every:
+            test = building.data(recipe, recipe.test_split, data_dir=values.data_dir)
+            images, labels = next(iter(test.unbatch().batch(values.monitor_examples)))
+            attack = PGDAttack(
+                recipe.epsilon, step_size=recipe.epsilon / 4, norm=recipe.norm, seed=0
+            )
+            found.append(
+                RobustnessEvaluation(
+                    (images.numpy(), labels.numpy()),
+                    attack,
+                    evaluation_freq=values.monitor_every,
+                )
+            )
+        return [*found, backup]
+
+    def measure(self, model: keras.Model) -> None:
+        """The columns of the paper's table, on the first test images."""
+        recipe, count = self.recipe, self.values.test_examples
+        path = run_folder.report_path(self.folder, "paper", count)
+        if exists(path):
+            say(path.with_suffix(".md").read_text())
+            path.with_suffix(".partial").unlink(missing_ok=True)
+            return
+        test = building.data(recipe, recipe.test_split, data_dir=self.values.data_dir)
+        with console.without_warnings():  # the report has them
+            report = evaluate_robustness(
+                model,
+                test,
+                building.attacks(recipe),
+                max_examples=count,
+                resume=path.with_suffix(".partial"),
+                verbose=self._verbose(),
+            )
+        if writes():
+            published = report.to_markdown(recipe.published)
+            report.to_html(path.with_suffix(".html"))
+            files.write_text(path.with_suffix(".md"), published)
+            files.write_text(path, report.to_json())
+            path.with_suffix(".partial").unlink(missing_ok=True)
+        say(report.to_text(recipe.published))
+
+    def _verbose(self) -> str | int:
+        """As Keras takes it; of many workers the first one speaks."""
+        said = self.values.verbose
+        if not writes():
+            return 0
+        return said if said == "auto" else int(said)
