@@ -164,6 +164,7 @@ def load_folder(
         TypeError, ValueError: an argument is wrong, or there are no images.
 
     Example:
+    >>> import pathlib, tempfile
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> for name in ("cat", "dog"):
     ...     (folder / name).mkdir()

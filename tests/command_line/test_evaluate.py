@@ -1,6 +1,7 @@
 """`keras-free-adv evaluate`."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -160,3 +161,17 @@ def test_every_command_tells_what_it_does_and_all_its_flags(name):
         assert example.startswith(f"keras-free-adv {name} ") or example.endswith(name)
         words = [word for word in example.split()[2:]]
         COMMANDS[name].parsed(words)  # what is shown can be typed
+
+
+def test_what_the_docs_type_is_understood():
+    root = Path(__file__).parents[2]
+    typed_words = [
+        line.split()[1:]
+        for page in [*(root / "docs").rglob("*.md"), root / "README.md"]
+        for line in page.read_text().replace("\\\n", " ").splitlines()
+        if line.startswith("keras-free-adv ")
+    ]
+    assert len(typed_words) > 15
+    for name, *words in typed_words:
+        if name != "--help":
+            COMMANDS[name].parsed(words)
