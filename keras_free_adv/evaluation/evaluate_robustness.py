@@ -37,6 +37,8 @@ from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
 from keras_free_adv.evaluation.progress import Progress
 from keras_free_adv.evaluation.report_warnings import warnings_of
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
+from keras_free_adv.evaluation.standard_attacks import standard_attacks
+from keras_free_adv.first_layers import unwrapped
 from keras_free_adv.predictions import Predictions
 from keras_free_adv.user_warnings import warn_user
 
@@ -44,7 +46,7 @@ from keras_free_adv.user_warnings import warn_user
 def evaluate_robustness(
     model: keras.Model,
     data: Any,
-    attacks: Attack | Sequence[Attack],
+    attacks: Attack | Sequence[Attack] | None = None,
     *,
     batch_size: int | None = None,
     max_examples: int | None = None,
@@ -71,7 +73,9 @@ def evaluate_robustness(
             the model (see `keras_free_adv.pixel_scale`). The report's page takes class
             names from `data.class_names`, which `datasets.load` and Keras'
             `image_dataset_from_directory` set.
-        attacks: an attack, or a list of attacks of different names.
+        attacks: an attack, or a list of attacks of different names; None for PGD-20
+            and AutoAttack, with the epsilon and norm that an adversarial model was
+            trained for.
         batch_size: examples under attack at once, on each replica; None for the
             dataset's own (of its first minibatch), 128 for arrays.
         max_examples: evaluate the first so many examples only.
@@ -99,11 +103,11 @@ def evaluate_robustness(
     >>> list(report.accuracy)
     ['natural', 'pgd5']
     """
-    attacks = checked_attacks(attacks)
     if not isinstance(model, keras.Model):
         raise TypeError(
             f"Argument `model` must be a keras.Model. Received: {type(model).__name__}."
         )
+    attacks = checked_attacks(_of_training(model) if attacks is None else attacks)
     verbose = validation.one_of("verbose", verbose, ("auto", 0, 1, 2))
     if resume is not None:
         check_path(resume)
@@ -117,18 +121,16 @@ def evaluate_robustness(
         max_examples=max_examples,
         value_range=one_value_range(attacks, model),
     )
-    parts = sum(len(attack.parts()) for attack in attacks)
     evaluation = _Evaluation(
         model,
         replicas,
         Examples(batches),
         batch_size,
-        Progress(batches.examples, parts, verbose),
+        Progress(batches.examples, verbose),
         getattr(data, "class_names", None),
     )
     with replicas.explaining_lost_worker():
         stages, settings = evaluation.stages(attacks, batch_size, max_examples, resume)
-    evaluation.progress.close()
     report = _report(stages, attacks, model, evaluation, settings)
     report.warnings += warnings_of(report, attacks, evaluation.probes)
     # A part of an ensemble and the same attack on its own have the same caveat.
@@ -203,6 +205,7 @@ class _Evaluation:
         first_images: list[np.ndarray] = []
         all_labels: list[np.ndarray] = []
         seconds = 0.0
+        self.progress.begin(NATURAL)
         for _, images, labels in self._examples:
             if not right:
                 self._begin(attacks, images, labels)
@@ -214,8 +217,11 @@ class _Evaluation:
             begin = time.perf_counter()
             clean, logits = self._clean(images, labels)
             right.append(~ops.convert_to_numpy(clean.fooled))
+            count = int(all_standing(right[-1]).sum())
+            self.progress.add(stood=count, fell=len(images) - count)
             classes.append(ops.convert_to_numpy(ops.argmax(logits, axis=-1)))
             seconds += time.perf_counter() - begin
+        self.progress.end()
         if not right:
             raise ValueError("Argument `data` holds no example. Pass at least one.")
         self._look(attacks, np.concatenate(first_images), np.concatenate(all_labels))
@@ -273,8 +279,6 @@ class _Evaluation:
             if stage is None:
                 stage = self._run(part, view, last)
                 self.finished.add(settings, stage)
-            else:
-                self.progress.add(self._examples.count)
             stages[part.name] = stage
             before = [*before, own]
             last = stage
@@ -288,16 +292,20 @@ class _Evaluation:
             view,
             self._replicas,
             self._batch_size * self._replicas.count,
-            self.progress.add,
+            lambda stood, fell: self.progress.add(stood=stood, fell=fell),
             last,
             lambda images, labels: self._clean(images, labels)[1],
         )
+        self.progress.begin(part.name)
         for ids, images, labels in self._examples:
-            attacked = any_standing(standing[ids]) & self._replicas.of_this_worker(ids)
-            self.progress.add(int((~attacked).sum()))
+            here = self._replicas.of_this_worker(ids)
+            attacked = any_standing(standing[ids]) & here
+            wrong = int((here & ~attacked).sum())
+            self.progress.add(fell=wrong, elsewhere=int((~here).sum()))
             survivors.add(ids[attacked], images[attacked], labels[attacked])
         here = self._replicas.of_this_worker(np.arange(len(standing)))
         left = survivors.finish().astype("int64")
+        self.progress.end()
         left[~here] = 0
         passes = np.array([survivors.forward, survivors.backward])
         forward, backward = map(int, self._replicas.of_all_workers(passes))
@@ -455,6 +463,17 @@ def one_value_range(
     """The pixel range of all attacks on this model, or raises if there are several."""
     ranges = {attack.name: attack.value_range_for(model) for attack in attacks}
     return pixel_scale.the_same(ranges, "attacks", "Evaluate them one by one.")
+
+
+def _of_training(model: keras.Model) -> list[Attack]:
+    """The standard attacks, in the ball that a model was trained for."""
+    if unwrapped(model) is model or not hasattr(model, "epsilon"):
+        raise ValueError(
+            "Argument `attacks` is needed for a model that does not tell the epsilon "
+            f"it was trained for. Received: attacks=None, with {model.name!r}. Pass "
+            "attacks=[PGDAttack(epsilon=8 / 255), AutoAttack(epsilon=8 / 255)]."
+        )
+    return standard_attacks(model.epsilon, norm=model.norm)
 
 
 def check_seeds(attacks: list[Attack], who: str) -> None:

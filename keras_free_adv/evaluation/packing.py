@@ -54,7 +54,7 @@ class Survivors:
         view: Predictions,
         replicas: Replicas,
         batch_size: int,
-        finished: Callable[[int], None],
+        finished: Callable[[int, int], None],
         before: Stage,
         logits: Callable[[Any, Any], Any],
     ) -> None:
@@ -153,7 +153,7 @@ class Survivors:
         withstood = ended & ~fooled & ~again
         self._predict(np.flatnonzero(fooled), labels, active.best.images)
         self._keep(np.flatnonzero(ended | fooled), active.best.images)
-        self._finished(int((fooled | withstood).sum()))
+        self._finished(int(withstood.sum()), int(fooled.sum()))
 
         ids, runs = self._ids[again], self._run[again] + 1
         restarted = [

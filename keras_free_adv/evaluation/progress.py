@@ -1,4 +1,4 @@
-"""The progress bar of an evaluation."""
+"""The progress bars of an evaluation, one for each part."""
 
 from typing import Any
 
@@ -6,31 +6,50 @@ import keras
 
 
 class Progress:
-    """A Keras progress bar over (example, attack) pairs.
+    """Keras progress bars over examples, with the accuracy so far.
 
     Args:
         examples: number of examples, or None if that is not known.
-        attacks: number of attacks that each of them goes through.
         verbose: 0 for silence.
     """
 
-    def __init__(self, examples: int | None, attacks: int, verbose: Any) -> None:
-        self._done = 0
-        self._bar = None
-        if verbose != 0:
-            target = None if examples is None else examples * attacks
+    def __init__(self, examples: int | None, verbose: Any) -> None:
+        self.examples = examples
+        self._verbose = verbose != 0
+        self._bar: Any = None
+
+    def begin(self, name: str) -> None:
+        """The part of this name begins: an attack, a part of one, or "natural"."""
+        self._name, self._done, self._stood, self._judged = name, 0, 0, 0
+        if self._verbose:
             self._bar = keras.utils.Progbar(
-                target, verbose=1, unit_name="example", interval=0.2
+                self.examples,
+                verbose=1,
+                unit_name="example",
+                interval=0.2,
+                stateful_metrics=[name],
             )
 
-    def add(self, count: int) -> None:
-        """So many more pairs are done."""
-        self._done += count
-        if self._bar is not None and count:
-            self._bar.update(self._done, finalize=False)
+    def add(self, *, stood: int = 0, fell: int = 0, elsewhere: int = 0) -> None:
+        """So many more examples are done.
 
-    def close(self) -> None:
-        """Everything is done."""
+        Args:
+            stood: which the model gets right.
+            fell: which it does not.
+            elsewhere: which another worker attacks.
+        """
+        self._stood += stood
+        self._judged += stood + fell
+        self._done += stood + fell + elsewhere
+        if self._bar is not None and stood + fell + elsewhere:
+            self._bar.update(self._done, self._values(), finalize=False)
+
+    def end(self) -> None:
+        """The part is done, and with it the number of examples is known."""
+        self.examples = self._done
         if self._bar is not None:
             self._bar.target = self._done
-            self._bar.update(self._done, finalize=True)
+            self._bar.update(self._done, self._values(), finalize=True)
+
+    def _values(self) -> list[tuple[str, float]]:
+        return [(self._name, self._stood / max(self._judged, 1))]

@@ -1,4 +1,5 @@
 import json
+import re
 
 import keras
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_free_adv import (
+    FreeAdversarialModel,
     PGDAttack,
     backends,
     evaluate_robustness,
@@ -187,10 +189,29 @@ def test_the_report_as_text_markdown_and_json(trained):
     assert set(report.seconds) == {"natural", "pgd4"}
 
 
-def test_a_progress_bar_ends_full(trained, capsys):
+def test_a_progress_bar_for_each_part_names_it_and_tells_the_accuracy(trained, capsys):
     network, images, labels = trained
-    evaluate_robustness(network, (images, labels), attack())
-    assert "150/150" in capsys.readouterr().out
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(40)
+    report = evaluate_robustness(network, data, attack(), batch_size=32)
+    lines = re.findall(r"[^\r\n]*150/150.*", capsys.readouterr().out)
+    assert len(lines) == 2
+    for line, name in zip(lines, report.accuracy, strict=True):
+        (shown,) = re.findall(rf"- {name}: ([0-9.]+)", line)
+        assert float(shown) == pytest.approx(report.accuracy[name], abs=1e-4)
+
+
+def test_an_adversarial_model_is_attacked_in_the_ball_of_its_training(trained):
+    network, images, labels = trained
+    model = FreeAdversarialModel(network, epsilon=0.07, norm="l2")
+    with pytest.warns(UserWarning, match="needs 4 classes, and the model has 3"):
+        report = evaluate_robustness(
+            model, (images[:6], labels[:6]), max_examples=6, verbose=0
+        )
+    assert list(report.accuracy) == ["natural", "pgd20", "autoattack"]
+    for settings in report.threat_models.values():
+        assert (settings["epsilon"], settings["norm"]) == (0.07, "l2")
+    with pytest.raises(ValueError, match=r"Argument `attacks` is needed .* epsilon"):
+        evaluate_robustness(network, (images, labels), verbose=0)
 
 
 def test_few_examples_are_said_out_loud(trained):
