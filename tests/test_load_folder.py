@@ -1,0 +1,135 @@
+"""`datasets.load_folder`: as Keras' own loader has it, and more."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_free_adv import datasets
+from keras_free_adv.data.addressable_dataset import minibatches_from
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten images of noise: six of cats, four of dogs, of unlike sizes."""
+    generator = np.random.default_rng(0)
+    for number in range(10):
+        path = tmp_path / ("cat" if number < 6 else "dog") / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        pixels = generator.integers(0, 256, (12 + number, 20 - number, 3))
+        path.write_bytes(tf.io.encode_png(tf.constant(pixels, tf.uint8)).numpy())
+    return tmp_path
+
+
+def read(dataset):
+    """All images and labels of a pass."""
+    images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+@pytest.mark.parametrize("crop", [False, True])
+def test_images_are_those_of_keras_own_loader(folder, crop):
+    theirs = keras.utils.image_dataset_from_directory(
+        folder,
+        image_size=(9, 7),
+        batch_size=4,
+        shuffle=False,
+        crop_to_aspect_ratio=crop,
+        verbose=False,
+    )
+    expected, labels = read(theirs)
+    data = datasets.load_folder(folder, image_size=(9, 7), batch_size=4, crop=crop)
+    assert data.class_names == tuple(theirs.class_names) == ("cat", "dog")
+    images, found = read(data)
+    # Here the classes take turns; there one comes after the other.
+    assert found.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0, 0]
+    for label in (0, 1):
+        ours, others = images[found == label], expected[labels == label] / 255
+        if not crop:
+            np.testing.assert_allclose(ours, others, atol=1e-5)
+        # A window may begin a pixel further: of noise, most is the same.
+        assert np.median(np.abs(ours - others)) < (0.02 if crop else 1e-5)
+
+
+def test_gray_images_are_made_of_any_file(folder):
+    colour, _ = read(datasets.load_folder(folder, image_size=8, batch_size=10))
+    gray, _ = read(
+        datasets.load_folder(folder, image_size=8, batch_size=10, channels=1)
+    )
+    assert gray.shape == (10, 8, 8, 1)
+    luminance = colour @ np.array([0.2989, 0.587, 0.114])
+    np.testing.assert_allclose(gray[..., 0], luminance, atol=0.01)
+
+
+def test_the_order_follows_from_the_seed_and_can_be_entered_anywhere(folder):
+    def shuffled(seed):
+        return datasets.load_folder(
+            folder,
+            image_size=8,
+            batch_size=4,
+            shuffle=True,
+            augment="standard",
+            seed=seed,
+        )
+
+    data = shuffled(3)
+    passes = [read(minibatches_from(data, 3 * n).take(3)) for n in range(2)]
+    assert not np.array_equal(passes[0][0], passes[1][0])
+    assert sorted(passes[1][1]) == [0] * 6 + [1] * 4
+    again = read(minibatches_from(shuffled(3), 4).take(2))
+    np.testing.assert_array_equal(again[0], passes[1][0][4:])
+    assert not np.array_equal(read(shuffled(4))[0], passes[0][0])
+
+
+def test_flips_are_of_about_half_of_the_images_and_nothing_else(folder):
+    plain, _ = read(datasets.load_folder(folder, image_size=8, batch_size=10))
+    flipped = np.zeros(10)
+    for seed in range(20):
+        data = datasets.load_folder(
+            folder, image_size=8, batch_size=10, augment="flip", seed=seed
+        )
+        images, _ = read(data)
+        same = np.isclose(images, plain, atol=1e-5).all((1, 2, 3))
+        mirrored = np.isclose(images, plain[:, :, ::-1], atol=1e-5).all((1, 2, 3))
+        assert np.all(same ^ mirrored)
+        flipped += mirrored
+    assert 60 < flipped.sum() < 140  # 100 are expected, with a deviation of 7
+    assert np.all((flipped > 1) & (flipped < 19))
+
+
+def test_broken_files_are_named_and_left_out(folder):
+    (folder / "cat" / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    (folder / "dog" / "empty.png").touch()
+    (folder / "dog" / "text.gif").write_text("no image")
+    (folder / "dog" / ".hidden.png").touch()
+    with pytest.warns(UserWarning, match="is no image that can be") as warned:
+        data = datasets.load_folder(folder, image_size=8, batch_size=4)
+    named = sorted(str(one.message).split(" is no image")[0] for one in warned)
+    assert named == [
+        f"{folder}/cat/cut.jpg (damaged)",
+        f"{folder}/dog/empty.png (an empty file)",
+        f"{folder}/dog/text.gif (no image in a known format)",
+    ]
+    assert len(data.skipped) == 3
+    assert len(read(data)[0]) == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"augment": "standard_pad2"}, "`augment`"),
+        ({"channels": 4}, "`channels`"),
+        ({"image_size": 0}, "`image_size`"),
+        ({"image_size": (8, -1)}, "`image_size`"),
+        ({"batch_size": 0}, "`batch_size`"),
+        ({"batch_size": 11, "drop_remainder": True}, "holds 10 images, too few"),
+    ],
+)
+def test_a_wrong_argument_is_named(folder, changes, said):
+    with pytest.raises(ValueError, match=said):
+        datasets.load_folder(folder, **{"image_size": 8, "batch_size": 4, **changes})
+
+
+def test_labels_are_one_hot_for_label_smoothing(folder):
+    data = datasets.load_folder(folder, image_size=8, batch_size=4, one_hot=True)
+    np.testing.assert_array_equal(read(data)[1][:2], np.eye(2))
