@@ -23,6 +23,7 @@ from absl import app, flags
 from absl.testing import flagsaver
 
 from keras_free_adv import FreeAdversarialModel, datasets, export_for_serving, zoo
+from tests.command_line import program
 from tests.conftest import free_ports, from_logits
 from tests.serving import stand_in_server
 from tests.serving.artifacts import (
@@ -429,6 +430,27 @@ def test_a_probe_of_the_right_model(deployment, client, digits, protocol):
     assert pgd < square < clean
 
 
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_the_program_probes_too(digits, spoilt, tmp_path):
+    network = keras.models.load_model(digits).model
+    served = other_weights(network) if spoilt else network
+    path = Path(export_for_serving(served, tmp_path / "robust"))
+    with stand_in_server.running(stand_in_server.Served(path, "robust")) as ports:
+        words = [
+            *("probe", "robust", digits, "digits", "--examples=32", "--queries=10"),
+            f"--server={address_of(ports, 'grpc')}",
+        ]
+        if spoilt:
+            said = program.fails(*words)
+            assert "WARNING: not the model that was trained" in said
+            assert "are these the same weights" in said
+        else:
+            said = program.typed(*words)
+            assert "answers as the Keras model does" in said
+            epsilon = keras.models.load_model(digits).epsilon
+            assert f"epsilon={epsilon:.4g} on the [0, 1] scale" in said
+
+
 def in_front(layer):
     def wrap(network):
         return keras.Sequential([keras.Input((8, 8, 1)), layer, network])
@@ -487,10 +509,12 @@ def test_a_probe_needs_a_model_and_its_data(client, digits, tmp_path):
     probe = ["--model=robust", "--probe"]
     for words, said in (
         ([], "--probe needs --keras_model"),
-        ([f"--keras_model={tmp_path / 'none.keras'}"], "--keras_model: there is no"),
-        ([f"--keras_model={tmp_path}"], f"--keras_model: {tmp_path} is not the folder"),
-        ([f"--keras_model={digits}", "--dataset=digits"], "--epsilon is needed"),
-        ([f"--keras_model={digits}", "--epsilon=0.1"], "--dataset is needed"),
+        ([f"--keras_model={tmp_path / 'none.keras'}"], "There is no model"),
+        ([f"--keras_model={tmp_path}"], f"{tmp_path} is not the folder"),
+        (
+            [f"--keras_model={digits}", "--epsilon=0.1"],
+            "The name of a data set is needed",
+        ),
     ):
         ended = client(*probe, *words)
         assert ended.code == 2
