@@ -133,3 +133,18 @@ def test_a_wrong_argument_is_named(folder, changes, said):
 def test_labels_are_one_hot_for_label_smoothing(folder):
     data = datasets.load_folder(folder, image_size=8, batch_size=4, one_hot=True)
     np.testing.assert_array_equal(read(data)[1][:2], np.eye(2))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("ending", ["webp", "gif", "bmp", "jpg", "JPEG", "png"])
+def test_every_format_is_read(tmp_path, ending, channels):
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow, to write the files")
+    pixels = np.full((8, 8, 3), (200, 120, 40), "uint8")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        image.fromarray(pixels).save(tmp_path / name / f"1.{ending}")
+    data = datasets.load_folder(tmp_path, image_size=8, batch_size=2, channels=channels)
+    images, _ = read(data)
+    assert images.shape == (2, 8, 8, channels)
+    expected = pixels[0, 0] if channels == 3 else pixels[0, 0] @ [0.2989, 0.587, 0.114]
+    np.testing.assert_allclose(images, np.full_like(images, expected / 255), atol=0.03)

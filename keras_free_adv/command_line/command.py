@@ -1,6 +1,7 @@
 """A command: what can be typed, and which function does it."""
 
 import importlib
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,10 @@ from dataclasses import dataclass
 from absl import app, flags
 
 PROGRAM = "keras-free-adv"
+_ADDED = re.compile(r"^<[^>]*>: |;\s*repeat this option to specify a list of values")
+_NO_NUMBER = re.compile(
+    r"flag --(?P<flag>\w+)=(?P<value>.*): (?P<kind>invalid literal|could not convert)"
+)
 WIDTH = 80
 
 
@@ -73,7 +78,8 @@ class Command:
         try:
             _, *arguments = values([self.name, *words])
         except flags.Error as error:
-            raise CommandError(_sentence(error), _flag_of(error, values)) from error
+            flag = _flag_of(error, values)
+            raise CommandError(_sentence(error), flag) from error
         least = sum(not name.startswith("[") for name in self.arguments)
         if values.help or least <= len(arguments) <= len(self.arguments):
             return values, arguments
@@ -104,8 +110,10 @@ def usage_of(values: flags.FlagValues, name: str) -> str:
     """What a flag is for, with its default."""
     flag = values[name]
     value = "" if flag.boolean else "=" + _kind(flag)
-    given = flag.default not in (None, False)
-    text = f"{flag.help} (default {flag.default_as_str})" if given else flag.help
+    # What absl adds to it is said by the kind of value.
+    text = _ADDED.sub("", flag.help)
+    if flag.default not in (None, False, []):
+        text = f"{text} (default {flag.default_as_str})"
     room = " " * 6
     text = textwrap.fill(text, WIDTH, initial_indent=room, subsequent_indent=room)
     return f"  --{name}{value}\n{text}"
@@ -121,6 +129,10 @@ def _kind(flag: flags.Flag) -> str:
 
 def _sentence(error: flags.Error) -> str:
     text = str(error)
+    wrong = _NO_NUMBER.search(text)
+    if wrong:
+        kind = "a whole number" if wrong["kind"] == "invalid literal" else "a number"
+        return f"--{wrong['flag']} must be {kind}. Received: {wrong['value']}."
     return text if text.endswith((".", "?")) else f"{text}."
 
 

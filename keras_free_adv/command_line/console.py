@@ -30,6 +30,13 @@ def without_library_output() -> Iterator[None]:
         os.close(kept)
 
 
+def verbose(typed: str) -> str | int:
+    """As Keras takes it; a progress bar is for a terminal, not for a file."""
+    if typed == "auto":
+        return "auto" if sys.stdout.isatty() else 0
+    return int(typed)
+
+
 @contextlib.contextmanager
 def without_warnings() -> Iterator[None]:
     """Within, what is warned of is not printed: it is said elsewhere."""

@@ -36,6 +36,7 @@ def run(values: Any, model: str, data: str | None = None) -> None:
     )
     page = page_of(values, attacked, data)
     images = data_for(values, attacked, data, value_range)
+    print(f"The model's pixels are in [{low:g}, {high:g}].", flush=True)
     with console.without_warnings():  # the report has them
         report = kfa.evaluate_robustness(
             attacked.model,
@@ -44,11 +45,30 @@ def run(values: Any, model: str, data: str | None = None) -> None:
             max_examples=values.examples,
             batch_size=values.batch_size,
             resume=page.with_suffix(".partial"),
-            verbose=values.verbose if values.verbose == "auto" else int(values.verbose),
+            verbose=console.verbose(values.verbose),
         )
+    report.settings["model"] = attacked.name
+    report.warnings += _doubts(attacked, data, images)
     publish(report, page, attacked, images)
     if values.open:
         webbrowser.open(page.resolve().as_uri())
+
+
+def _doubts(attacked: Subject, data: str | None, images: ImageData) -> list[str]:
+    """What the program knows, and the report does not."""
+    said = []
+    if images.skipped:
+        said.append(
+            f"{len(images.skipped)} of the files in {images.name} could not be "
+            "decoded, and were left out."
+        )
+    recipe = attacked.recipe if attacked.own_data else None
+    if recipe and data and Path(data).resolve() == Path(recipe.dataset).resolve():
+        said.append(
+            f"The model was trained on {images.name}: on images that it has not seen "
+            "it is less accurate. Evaluate it on others."
+        )
+    return said
 
 
 def ball(values: Any, attacked: Subject) -> tuple[float, str]:
@@ -59,6 +79,12 @@ def ball(values: Any, attacked: Subject) -> tuple[float, str]:
     """
     if values.epsilon is not None:
         epsilon = typed.positive_number("epsilon", values.epsilon)
+        if epsilon > 1 and values.norm != "l2":
+            raise CommandError(
+                "--epsilon must be a share of the pixels' range, at most 1: 8/255 for "
+                f"8 levels of 256. Received: {values.epsilon}.",
+                "epsilon",
+            )
     elif attacked.epsilon is not None:
         epsilon = attacked.epsilon
     else:

@@ -174,14 +174,16 @@ def _of_data_set(name: str, wanted: Wanted) -> ImageData:
         dataset = datasets.load(name, **settings)
         if dataset.image_size not in (None, height) and height == width:
             dataset = datasets.load(name, image_size=height, **settings)
-    except ValueError as error:
-        if "Argument `name`" not in str(error):
+    except (ImportError, ValueError) as error:
+        if isinstance(error, ImportError) and name == "digits":
+            raise
+        if isinstance(error, ValueError) and "Argument `name`" not in str(error):
             raise
         raise CommandError(
             f"There is no folder, no file and no data set {name!r}. Expected a folder "
             "with a subfolder for each class, an .npz file, the name of a data set "
-            "(digits, cifar10_sample, or one of TensorFlow Datasets), or "
-            "module:function."
+            "(digits, cifar10_sample, or one of TensorFlow Datasets, which needs "
+            'pip install "keras_free_adv[datasets]"), or module:function.'
         ) from error
     wanted.check_classes(name, dataset.class_names)
     return _on_scale(name, dataset, wanted.value_range)

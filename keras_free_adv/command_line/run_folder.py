@@ -16,7 +16,10 @@ from keras_free_adv.version import __version__
 SETTINGS, MODEL, HISTORY = "settings.json", "model.keras", "history.json"
 
 # Settings of a run that are none of its recipe.
-_BESIDES = ("seed", "deterministic", "weights", "class_names", "own_data")
+_BESIDES = (
+    *("seed", "deterministic", "weights", "class_names", "own_data"),
+    *("image_size", "crop", "pixels", "split"),
+)
 # What runs of the first release do not say of themselves.
 _BEFORE = {"optimizer": "sgd", "training_epsilon": None}
 
@@ -66,8 +69,8 @@ def loaded(path: Path) -> keras.Model:
         return keras.models.load_model(path)
     except Exception as error:  # zip, HDF5, JSON and Keras each have their own
         raise CommandError(
-            f"{path} cannot be loaded: it is damaged, or no .keras file. Put a copy of "
-            f"it back, or remove it. ({type(error).__name__}: {error})"
+            f"{path} cannot be loaded: it is damaged, or no .keras file. Keras says: "
+            f"{type(error).__name__}: {str(error).splitlines()[0]}"
         ) from error
 
 

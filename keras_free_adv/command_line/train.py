@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,10 @@ def _train(values: flags.FlagValues, recipe: Recipe, data: str | None) -> None:
             weights=values.weights,
             class_names=images.class_names,
             own_data=data is not None,
+            image_size=values.image_size,
+            crop=values.crop,
+            pixels=values.pixels,
+            split=values.split,
         )
     training = Training(values, recipe, folder, images, start)
     model = training.model()
@@ -137,7 +142,10 @@ def _train(values: flags.FlagValues, recipe: Recipe, data: str | None) -> None:
         training.measure(model)
     say(f"Results: {folder}")
     if data is not None:
-        say(f"How robust is it? keras-free-adv evaluate {folder} photos/test")
+        say(
+            "How robust is it? On images that it was not trained on: keras-free-adv "
+            f"evaluate {folder} photos/test"
+        )
 
 
 def _folder(values: flags.FlagValues, recipe: Recipe, data: str | None) -> Path:
@@ -146,8 +154,9 @@ def _folder(values: flags.FlagValues, recipe: Recipe, data: str | None) -> Path:
     if data is None:
         return Path("runs", run_folder.folder_name(recipe, values.seed))
     seeded = f"-seed{values.seed}" if values.seed else ""
+    changed = "-changed" if values.set else ""
     name = Path(data).stem.replace(":", ".") or "data"
-    return Path("runs", f"{recipe.name}-{name}{seeded}")
+    return Path("runs", f"{recipe.name}{changed}-{name}{seeded}")
 
 
 def _training_data(
@@ -226,6 +235,8 @@ class Training:
         recipe, network = self.recipe, self._network()
         model = building.compiled(recipe, network)
         backup = BackupAndRestore(str(self.folder / "backup"), delete_checkpoint=False)
+        if recipe.method != "natural":
+            say("The accuracy of the training is that under its attack.")
         if backup.epoch:
             say(f"Continuing after epoch {backup.epoch} of {recipe.epochs}.")
         settings: dict[str, Any] = {}
@@ -316,4 +327,6 @@ class Training:
         said = self.values.verbose
         if not writes():
             return 0
+        if said == "auto" and not sys.stdout.isatty():
+            return 2  # a line for each epoch
         return said if said == "auto" else int(said)

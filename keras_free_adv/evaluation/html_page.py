@@ -71,6 +71,7 @@ def sections(
             _classes(report),
             _confusions(report),
             _who_breaks_what(report),
+            section("What the words mean", _words(report)),
             _settings(report),
         ]
     )
@@ -299,6 +300,32 @@ def _who_breaks_what(report: "RobustnessReport") -> str:
         broken = fallen & natural
         rows.append([name, str(broken.sum()), str((broken & (times == 1)).sum())])
     return section("Which attack breaks what", html_table(rows))
+
+
+def _words(report: "RobustnessReport") -> str:
+    """The words of the page, for a reader who has not met them."""
+    words = {
+        "natural": "images as they are, not attacked",
+        "attack": "a search, in an image that is classified correctly, for a change so "
+        "small that nobody would notice it, and with which it is classified wrongly",
+        "perturbation": "that change; what is limited is how far it may go",
+        "accuracy under attack": "the share of images that are still classified "
+        "correctly after the search. It is never too low, but it may be too high: a "
+        "better search may find what this one did not",
+        "95% interval": "so many images tell the accuracy no more exactly",
+        "pgd20": "a search of 20 steps along the gradient",
+        "autoattack": "four attacks together, by whose figure models are compared",
+    }
+    shown = {
+        word: meaning
+        for word, meaning in words.items()
+        if word not in ("pgd20", "autoattack") or word in report.accuracy
+    }
+    listed = "".join(
+        f"<dt>{html.escape(word)}</dt><dd>{html.escape(meaning)}.</dd>"
+        for word, meaning in shown.items()
+    )
+    return f"<dl>{listed}</dl>"
 
 
 def _settings(report: "RobustnessReport") -> str:

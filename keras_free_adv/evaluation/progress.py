@@ -52,4 +52,8 @@ class Progress:
             self._bar.update(self._done, self._values(), finalize=True)
 
     def _values(self) -> list[tuple[str, float]]:
-        return [(self._name, self._stood / max(self._judged, 1))]
+        """The accuracy so far: of all examples those that have not fallen yet."""
+        if self.examples is None:
+            return [(self._name, self._stood / max(self._judged, 1))]
+        here = self.examples - (self._done - self._judged)
+        return [(self._name, 1.0 - (self._judged - self._stood) / max(here, 1))]

@@ -9,15 +9,22 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+
+try:
+    import grpc
+    from tensorflow_serving.apis import (
+        get_model_status_pb2,
+        model_service_pb2_grpc,
+        predict_pb2,
+        prediction_service_pb2_grpc,
+    )
+except ImportError as error:
+    raise ImportError(
+        "keras_free_adv.serving.tf_serving needs tensorflow-serving-api, to ask a "
+        'server. Install it with: pip install "keras_free_adv[serving]"'
+    ) from error
 
 # A request of 64 images of 224x224 in float32 has 38 MB; gRPC's own limit is 4.
 MOST_BYTES = 256 * 2**20
