@@ -1,5 +1,6 @@
 """`keras-free-adv evaluate`."""
 
+import hashlib
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from keras_free_adv.evaluation.html_page import verdict
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 
 # What has a name of its own in the name of a report.
-_IN_NAME = ("epsilon", "norm", "split", "image_size", "crop", "seed")
+_IN_NAME = (
+    *("epsilon", "norm", "split", "image_size", "crop", "seed"),
+    *("value_range", "pixels"),
+)
 
 
 def run(values: Any, model: str, data: str | None = None) -> None:
@@ -31,10 +35,12 @@ def run(values: Any, model: str, data: str | None = None) -> None:
         values.attacks,
         epsilon * (high - low),
         norm=norm,
+        value_range=value_range,
         seed=values.seed,
         table=attacked.recipe.attacks if attacked.recipe else "cifar10",
     )
     page = page_of(values, attacked, data)
+    files.check_room(page)
     images = data_for(values, attacked, data, value_range)
     print(f"The model's pixels are in [{low:g}, {high:g}].", flush=True)
     with console.without_warnings():  # the report has them
@@ -144,7 +150,7 @@ def page_of(values: Any, attacked: Subject, data: str | None) -> Path:
         return page
     parts = [attacked.stem, *values.attacks, str(values.examples)]
     if data is not None:
-        parts.append(Path(data).stem if Path(data).exists() else data)
+        parts.append(_short(data))
     for name in _IN_NAME:
         if values[name].value != values[name].default:
             parts.append(f"{name}={values[name].value}")
@@ -152,6 +158,15 @@ def page_of(values: Any, attacked: Subject, data: str | None) -> Path:
         parts.insert(1, "report")
     name = "-".join(parts).replace("/", "_over_").replace(":", ".")
     return attacked.folder / f"{name}.html"
+
+
+def _short(data: str) -> str:
+    """A short name of data; of a path with what tells it from others of its name."""
+    path = Path(data)
+    if not path.exists():
+        return data
+    whole = hashlib.blake2b(str(path.resolve()).encode(), digest_size=3).hexdigest()
+    return f"{path.name}-{whole}"
 
 
 def publish(

@@ -71,9 +71,10 @@ class Wanted(NamedTuple):
                 f"order: {', '.join(self.classes)}. Received: {', '.join(found)}. Name "
                 "the subfolders as the model's classes."
             )
-        if self.units is not None and len(found) > max(self.units, 2):
+        known = None if self.units is None else max(self.units, 2)
+        if known is not None and len(found) != known:
             raise CommandError(
-                f"{name} has {len(found)} classes, and the model knows {self.units}. "
+                f"{name} has {len(found)} classes, and the model knows {known}. "
                 f"Received: {', '.join(found)}."
             )
 
@@ -107,7 +108,12 @@ def image_data(name: str, wanted: Wanted) -> ImageData:
     if path.suffix == ".npz":
         return _of_arrays(name, wanted)
     if _FUNCTION.fullmatch(name):
-        return ImageData(name, _returned_by(name))
+        returned = _returned_by(name)
+        if wanted.trains and isinstance(returned, (tuple, list)):
+            low, high = wanted.value_range
+            x, y = (np.asarray(part) for part in returned)
+            return _to_train_on(name, (x - low) / (high - low), y, wanted)
+        return ImageData(name, returned)
     if path.exists() or ("/" in name and not name.split("/")[0].isidentifier()):
         raise CommandError(
             f"DATA must be a folder with a subfolder for each class, an .npz file, the "
@@ -169,6 +175,7 @@ def _of_data_set(name: str, wanted: Wanted) -> ImageData:
         "drop_remainder": wanted.drop_remainder,
         "seed": wanted.seed,
         "data_dir": wanted.data_dir,
+        "shuffle": wanted.trains,
     }
     try:
         dataset = datasets.load(name, **settings)
@@ -212,11 +219,31 @@ def _of_arrays(name: str, wanted: Wanted) -> ImageData:
             f"labels. Received: arrays of the shapes {images.shape} and {labels.shape}."
         )
     low, high = _range_of(name, images, wanted.pixels)
+    if wanted.trains:
+        share = (images.astype("float32") - low) / (high - low)
+        return _to_train_on(name, share, labels, wanted)
     to_low, to_high = wanted.value_range
     if (low, high) != (to_low, to_high) or images.dtype == np.uint8:
         share = (images.astype("float32") - low) / (high - low)
         images = to_low + (to_high - to_low) * share
     return ImageData(name, (images.astype("float32"), labels))
+
+
+def _to_train_on(
+    name: str, images: np.ndarray, labels: np.ndarray, wanted: Wanted
+) -> ImageData:
+    """Arrays, images in [0, 1], as minibatches."""
+    dataset = datasets.load_arrays(
+        images,
+        labels,
+        batch_size=wanted.batch_size,
+        shuffle=True,
+        augment=wanted.augment,
+        seed=wanted.seed,
+        one_hot=wanted.one_hot,
+        drop_remainder=wanted.drop_remainder,
+    )
+    return _on_scale(name, dataset, wanted.value_range)
 
 
 def _arrays_in(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,9 @@ import keras_free_adv as kfa
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.command_line.command import CommandError
 from keras_free_adv.command_line.commands import ATTACKS
-from keras_free_adv.evaluation.standard_attacks import standard_attacks
+
+# One look that is quick, and one whose figure can be trusted.
+STANDARD = ("pgd20", "autoattack")
 
 
 def named_attacks(
@@ -15,6 +17,7 @@ def named_attacks(
     epsilon: float,
     *,
     norm: str,
+    value_range: tuple[float, float] | None = None,
     seed: int,
     table: str = "cifar10",
 ) -> list[Attack]:
@@ -24,26 +27,27 @@ def named_attacks(
         names: "standard", "paper", or what `ATTACKS` holds.
         epsilon: radius of the ball, on the scale of the model's pixels.
         norm: "linf" or "l2".
+        value_range: of the pixels; None for the model's.
         seed: of all attacks.
         table: whose columns "paper" stands for.
 
     Raises:
         CommandError: an unknown name.
     """
+    ball = {"norm": norm, "value_range": value_range, "seed": seed}
     found: dict[str, Attack] = {}
     for name in names:
         if name == "standard":
-            made = standard_attacks(epsilon, norm=norm, seed=seed)
+            made = [_one(each, epsilon, ball) for each in STANDARD]
         elif name == "paper":
-            made = _of_the_paper(table, epsilon, norm, seed)
+            made = _of_the_paper(table, epsilon, ball)
         else:
-            made = [_one(name, epsilon, norm, seed)]
+            made = [_one(name, epsilon, ball)]
         found.update({attack.name: attack for attack in made})
     return list(found.values())
 
 
-def _one(name: str, epsilon: float, norm: str, seed: int) -> Attack:
-    ball: dict[str, Any] = {"norm": norm, "seed": seed}
+def _one(name: str, epsilon: float, ball: dict[str, Any]) -> Attack:
     step = {**ball, "step_size": epsilon / 4, "keep": "last"}
     match name:
         case "fgsm":
@@ -83,15 +87,9 @@ def _one(name: str, epsilon: float, norm: str, seed: int) -> Attack:
     )
 
 
-def _of_the_paper(table: str, epsilon: float, norm: str, seed: int) -> list[Attack]:
+def _of_the_paper(table: str, epsilon: float, ball: dict[str, Any]) -> list[Attack]:
     """The columns of a table of the paper, at this epsilon, with steps of a quarter."""
-    settings = {
-        "epsilon": epsilon,
-        "step_size": epsilon / 4,
-        "norm": norm,
-        "value_range": None,
-        "seed": seed,
-    }
+    settings = {"epsilon": epsilon, "step_size": epsilon / 4, **ball}
     return [
         kfa.PGDAttack.from_config({**column.get_config(), **settings})
         for column in kfa.paper_attacks(table)

@@ -68,9 +68,10 @@ def loaded(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path)
     except Exception as error:  # zip, HDF5, JSON and Keras each have their own
+        said = (str(error).splitlines() or ["nothing"])[0]
         raise CommandError(
-            f"{path} cannot be loaded: it is damaged, or no .keras file. Keras says: "
-            f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            f"{path} cannot be loaded: it is damaged, no .keras file, or needs a class "
+            f"of your own. Keras says: {type(error).__name__}: {said}"
         ) from error
 
 

@@ -28,7 +28,7 @@ from keras_free_adv.command_line.image_data import ImageData, Wanted, image_data
 from keras_free_adv.command_line.new_head import shape_and_classes, with_classes
 from keras_free_adv.command_line.recipes import named
 from keras_free_adv.command_line.subject import Subject, subject
-from keras_free_adv.data.addressable_dataset import minibatches_from
+from keras_free_adv.data.addressable_dataset import entry_of, minibatches_from
 from keras_free_adv.distribution import workers
 from keras_free_adv.distribution.named_strategy import named_strategy
 from keras_free_adv.recipes import Recipe, building
@@ -93,6 +93,12 @@ def run(values: flags.FlagValues, data: str | None = None) -> None:
             "--strategy out.",
             "strategy",
         )
+    if values.monitor_every and (data is not None or values.weights is not None):
+        raise CommandError(
+            "--monitor_every is for a recipe on its own data set, with its own "
+            "network. Leave it out, and evaluate the run when it is trained.",
+            "monitor_every",
+        )
     strategy = named_strategy(values.strategy)
     try:
         scope = contextlib.nullcontext() if strategy is None else strategy.scope()
@@ -138,10 +144,10 @@ def _train(values: flags.FlagValues, recipe: Recipe, data: str | None) -> None:
             f"updates; the fastest epoch of {recipe.steps_per_epoch} took "
             f"{min(seconds):.1f} s."
         )
-    if values.test_examples and data is None:
+    if values.test_examples and data is None and start is None:
         training.measure(model)
     say(f"Results: {folder}")
-    if data is not None:
+    if data is not None or start is not None:
         say(
             "How robust is it? On images that it was not trained on: keras-free-adv "
             f"evaluate {folder} photos/test"
@@ -233,7 +239,7 @@ class Training:
     def _trained(self) -> keras.Model:
         """Trains, or goes on training; returns the network in float32."""
         recipe, network = self.recipe, self._network()
-        model = building.compiled(recipe, network)
+        model = building.compiled(self._on_scale_of_the_network(), network)
         backup = BackupAndRestore(str(self.folder / "backup"), delete_checkpoint=False)
         if recipe.method != "natural":
             say("The accuracy of the training is that under its attack.")
@@ -243,7 +249,11 @@ class Training:
         source = self.images.minibatches
         if recipe.method == "natural":
             # A plain Keras model does not know its place in the data: enter it here.
-            source = minibatches_from(source, backup.epoch * recipe.steps_per_epoch)
+            first = backup.epoch * recipe.steps_per_epoch
+            if entry_of(source) is None:
+                source = source.repeat().skip(first)
+            else:
+                source = minibatches_from(source, first)
             settings["shuffle"] = False
         history = model.fit(
             source,
@@ -261,6 +271,13 @@ class Training:
         trained = self._network("float32")
         trained.set_weights(network.get_weights())
         return trained
+
+    def _on_scale_of_the_network(self) -> Recipe:
+        """The recipe, its lengths on the scale of the pixels of the user's network."""
+        if self.start is None:
+            return self.recipe
+        low, high = self.start.value_range(None)
+        return self.recipe.replaced(epsilon=self.recipe.epsilon * (high - low))
 
     def _network(self, policy: str | None = None) -> keras.Model:
         """The recipe's network, or the user's, for the classes of the data."""

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_free_adv import validation
@@ -31,6 +32,7 @@ def load(
     image_size: int | None = None,
     one_hot: bool = False,
     drop_remainder: bool = False,
+    shuffle: bool | None = None,
 ) -> tf.data.Dataset:
     """Loads an image classification set as minibatches of (image, label).
 
@@ -69,6 +71,7 @@ def load(
         one_hot: whether labels are one-hot rows, for label smoothing
             (`keras.losses.CategoricalCrossentropy(label_smoothing=...)`).
         drop_remainder: whether to leave out the short last minibatch of a pass.
+        shuffle: whether to shuffle for each pass; None for training splits only.
 
     Returns:
         A `tf.data.Dataset` of one pass: images `[B, height, width, channels]`,
@@ -117,7 +120,7 @@ def load(
         image_size,
         one_hot,
         drop_remainder,
-        shuffle=split.startswith("train"),
+        shuffle=split.startswith("train") if shuffle is None else shuffle,
         selected=f"Argument `split` selects {source.size} images",
     )
 
@@ -194,6 +197,61 @@ def load_folder(
     )
     dataset.skipped = found.skipped
     return dataset
+
+
+def load_arrays(
+    images: Any,
+    labels: Any,
+    *,
+    batch_size: int,
+    shuffle: bool = False,
+    augment: str = "none",
+    seed: int = 0,
+    one_hot: bool = False,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Arrays in memory, as minibatches with what `load` adds.
+
+    Args:
+        images: `[N, height, width, channels]`, float in [0, 1].
+        labels: `[N]`, numbers of classes from 0 on.
+        batch_size: see `load_folder`; so are the other arguments.
+        shuffle: the same.
+        augment: the same.
+        seed: the same.
+        one_hot: the same.
+        drop_remainder: the same.
+
+    Returns:
+        A `tf.data.Dataset` as of `load`; classes are named by their numbers.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong.
+
+    Example:
+    >>> data = load_arrays(np.zeros((5, 8, 8, 1)), np.arange(5), batch_size=2)
+    >>> data.classes
+    5
+    """
+    batch_size = validation.positive_integer("batch_size", batch_size)
+    validation.one_of("augment", augment, AUGMENTATIONS)
+    x = np.asarray(images, "float32")
+    y = np.asarray(labels).reshape(len(labels), -1)
+    y = y.argmax(-1) if y.shape[-1] > 1 else y[:, 0].astype("int64")
+    names = tuple(map(str, range(int(y.max()) + 1)))
+    examples = tf.data.Dataset.from_tensor_slices((x, y))
+    source = Source(examples, len(x), x.nbytes, names, x.shape[1:], "pixels")
+    return _dataset(
+        source,
+        batch_size,
+        augment,
+        validation.seed("seed", seed),
+        None,
+        validation.boolean("one_hot", one_hot),
+        validation.boolean("drop_remainder", drop_remainder),
+        shuffle=validation.boolean("shuffle", shuffle),
+        selected=f"There are {len(x)} images",
+    )
 
 
 def _dataset(

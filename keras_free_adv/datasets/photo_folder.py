@@ -44,26 +44,6 @@ def photo_folder(folder: str | os.PathLike, channels: int = 3) -> PhotoFolder:
     folder = Path(folder)
     classes = class_names_of(folder)
     found = [_images_in(folder / name) for name in classes]
-    if not any(found):
-        raise ValueError(
-            f"{str(folder)!r} has no subfolder with images ({', '.join(ENDINGS)}). "
-            "Expected a subfolder for each class, named after it. Received: "
-            f"{_listed(sorted(path.name for path in folder.iterdir()))}."
-        )
-    if len(classes) == 1:
-        (inside,) = classes
-        nested = class_names_of(folder / inside)
-        hint = f" Did you mean {str(folder / inside)!r}?" if len(nested) > 1 else ""
-        raise ValueError(
-            f"{str(folder)!r} has one subfolder, {inside!r}, and a classifier needs "
-            f"two classes or more.{hint}"
-        )
-    empty = [name for name, paths in zip(classes, found, strict=True) if not paths]
-    if empty:
-        raise ValueError(
-            f"{str(folder)!r} has subfolders without an image: {_listed(empty)}. Every "
-            "subfolder counts as a class: remove what is none."
-        )
     in_turn = [
         (paths[row], label)
         for row in range(max(map(len, found)))
@@ -96,8 +76,43 @@ def photo_folder(folder: str | os.PathLike, channels: int = 3) -> PhotoFolder:
 
 
 def class_names_of(folder: str | os.PathLike) -> tuple[str, ...]:
-    """The names of the classes: those of the subfolders, in their order."""
-    return tuple(sorted(p.name for p in Path(folder).iterdir() if _is_class(p)))
+    """The names of the classes: those of the subfolders, in their order.
+
+    Raises:
+        ValueError: the folder has not a subfolder with images for each of two or more
+            classes.
+    """
+    folder = Path(folder)
+    classes = _subfolders(folder)
+    found = [_images_in(folder / name) for name in classes]
+    if not any(found):
+        raise ValueError(
+            f"{str(folder)!r} has no subfolder with images ({', '.join(ENDINGS)}). "
+            "Expected a subfolder for each class, named after it. Received: "
+            f"{_listed(sorted(path.name for path in folder.iterdir()))}."
+        )
+    deeper = [folder / name for name in classes if _subfolders(folder / name)]
+    if len(deeper) == len(classes):
+        raise ValueError(
+            f"{str(folder)!r} has subfolders ({_listed(classes)}) that have subfolders "
+            f"of their own: are these the classes? Pass {str(deeper[-1])!r}."
+        )
+    if len(classes) == 1:
+        raise ValueError(
+            f"{str(folder)!r} has one subfolder, {classes[0]!r}, and a classifier "
+            "needs two classes or more."
+        )
+    empty = [name for name, paths in zip(classes, found, strict=True) if not paths]
+    if empty:
+        raise ValueError(
+            f"{str(folder)!r} has subfolders without an image: {_listed(empty)}. Every "
+            "subfolder counts as a class: remove what is none."
+        )
+    return classes
+
+
+def _subfolders(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in folder.iterdir() if _is_class(path)))
 
 
 def _is_class(path: Path) -> bool:
@@ -108,7 +123,9 @@ def _images_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+        if path.suffix.lower() in ENDINGS
+        and not path.name.startswith(".")
+        and path.is_file()
     )
 
 

@@ -7,8 +7,6 @@ from absl import logging
 
 from keras_free_adv.distribution import workers
 
-NAMES = ("single", "mirrored", "multi_worker")
-
 
 def named_strategy(name: str) -> Any:
     """The strategy of a name; to be made before anything else of TensorFlow.

@@ -15,7 +15,7 @@ _TINY = 1e-20  # its square root is a normal float32
 
 @keras.saving.register_keras_serializable("keras_free_adv")
 class Muon(keras.optimizers.Optimizer):
-    """Muon for the kernels of convolutions, SGD with Nesterov momentum for the rest.
+    """Muon for kernels of 2D convolutions, SGD with Nesterov momentum for the rest.
 
     The momentum of a kernel, as a matrix of filters, is orthogonalized: its singular
     values become about equal, so that an update learns in every direction, not only in
@@ -25,7 +25,8 @@ class Muon(keras.optimizers.Optimizer):
 
     A kernel keeps its norm: batch norm, which should follow each convolution, makes
     its scale meaningless. So the learning rate is the share of the kernel that an
-    update turns, whatever the layer, and weight decay is of no use.
+    update turns, whatever the layer, and weight decay is of no use. One that is zero
+    stays zero.
 
     Reference: Jordan et al., "Muon: An optimizer for hidden layers in neural networks"
     (2024).
@@ -39,7 +40,7 @@ class Muon(keras.optimizers.Optimizer):
             and more to between 0.68 and 1.21.
         ns_dtype: dtype of these steps: "float32", or "bfloat16" where that is faster.
         name: name of the optimizer.
-        **kwargs: see `keras.optimizers.Optimizer`.
+        **kwargs: see `keras.optimizers.Optimizer`; no `weight_decay`.
 
     Raises:
         TypeError, ValueError: an argument is out of its range.
@@ -63,6 +64,11 @@ class Muon(keras.optimizers.Optimizer):
         name: str = "muon",
         **kwargs: Any,
     ) -> None:
+        if kwargs.get("weight_decay") is not None:
+            raise ValueError(
+                "Argument `weight_decay` must be None: a kernel keeps its norm. "
+                f"Received: weight_decay={kwargs['weight_decay']}. Leave it out."
+            )
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = validation.finite_number("momentum", momentum)
         if not 0.0 <= self.momentum < 1.0:

@@ -27,6 +27,8 @@ def folder(tmp_path_factory):
         keras.layers.Dense(2),
     ]
     keras.Sequential(any_size).save(folder / "any_size.keras")
+    two = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    keras.Sequential(two).save(folder / "two.keras")
     (folder / "cut.keras").write_bytes((folder / "my.keras").read_bytes()[:500])
     (folder / "text.txt").write_text("no data")
     (folder / "cut.npz").write_text("no arrays")
@@ -43,7 +45,10 @@ def folder(tmp_path_factory):
     written = json.dumps({"settings": settings})
     (folder / "unfinished" / "settings.json").write_text(written)
     (folder / "nothing").mkdir()
-    for name in ("one/cat", "nested/test/cat", "nested/test/dog", "empty/cat"):
+    for name in (
+        *("one/cat", "nested/test/cat", "nested/test/dog", "empty/cat"),
+        *("both/train/cat", "both/train/dog", "both/test/cat", "both/test/dog"),
+    ):
         (folder / name).mkdir(parents=True)
         keras.utils.save_img(folder / name / "1.png", np.zeros((9, 9, 3)))
     (folder / "empty" / "dog").mkdir()
@@ -84,10 +89,16 @@ MISTAKES = [
     ("evaluate my.keras text.txt --epsilon=0.1", "another kind of file"),
     ("evaluate my.keras nothing --epsilon=0.1", "has no subfolder with images"),
     ("evaluate my.keras one --epsilon=0.1", "one subfolder, 'cat', and a classifier"),
-    ("evaluate my.keras nested --epsilon=0.1", "Did you mean 'nested/test'?"),
+    ("evaluate my.keras nested --epsilon=0.1", "the classes? Pass 'nested/test'"),
     ("evaluate my.keras empty --epsilon=0.1", "subfolders without an image: dog"),
-    ("evaluate my.keras broken --epsilon=0.1", "no image that can be decoded"),
+    ("evaluate two.keras broken --epsilon=0.1", "no image that can be decoded"),
     ("evaluate my.keras eleven --epsilon=0.1", "has 11 classes, and the model knows"),
+    ("evaluate my.keras nested/test --epsilon=0.1", "has 2 classes, and the model kno"),
+    (
+        "evaluate my.keras both --epsilon=0.1",
+        "are these the classes? Pass 'both/train'",
+    ),
+    ("train nested/test --recipe=photos --monitor_every=2", "--monitor_every is for"),
     ("evaluate digits_free nested/test", "has other classes than the model"),
     ("evaluate any_size.keras nested/test --epsilon=0.1", "Pass --image_size=224"),
     ("evaluate my.keras no.npz --epsilon=0.1", "There is no file 'no.npz'"),

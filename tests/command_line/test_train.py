@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_free_adv.recipes import building
 from tests.command_line.program import command, fails, typed
 from tests.conftest import by_hand
 
@@ -212,3 +213,35 @@ def test_photographs_of_ones_own_are_trained_on_and_the_run_knows_its_classes(tm
     # Muon keeps a kernel's norm: those of other initial weights would differ more.
     norms = [float(keras.ops.norm(keras.ops.reshape(k, (-1,)))) for k in kernels]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["free", "natural"])
+def test_arrays_are_trained_on_and_lengths_are_of_the_networks_scale(
+    tmp_path, method, monkeypatch
+):
+    """A network of ones own that takes pixels of 0 to 255."""
+    layers = [keras.Input((8, 8, 3)), keras.layers.Rescaling(1 / 255)]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(2)]
+    keras.Sequential(layers).save(tmp_path / "my.keras")
+    labels = np.arange(24) % 2
+    images = np.where(labels, 200, 50)[:, None, None, None] + np.zeros((24, 8, 8, 3))
+    np.savez(tmp_path / "data.npz", x=images.astype("uint8"), y=labels)
+    trained = []
+    compiled = building.compiled
+    monkeypatch.setattr(
+        building,
+        "compiled",
+        lambda *each: trained.append(compiled(*each)) or trained[0],
+    )
+    typed(
+        *("train", tmp_path / "data.npz", "--recipe=photos", f"--set=method={method}"),
+        *("--set=epochs=8", "--set=steps_per_epoch=3", "--set=batch_size=8"),
+        *("--set=optimizer=sgd", "--set=learning_rate=0.1", "--verbose=0"),
+        *(f"--weights={tmp_path / 'my.keras'}", f"--output={tmp_path / 'run'}"),
+    )
+    if method == "free":
+        assert trained[0].epsilon == pytest.approx(14)
+        assert trained[0].step_size == pytest.approx(28)
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    found = keras.ops.convert_to_numpy(model(images.astype("float32")))
+    assert (found.argmax(-1) == labels).mean() == 1.0

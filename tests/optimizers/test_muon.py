@@ -126,6 +126,7 @@ def test_it_is_made_again_from_its_settings():
         ({"sgd_lr_ratio": 0.0}, "sgd_lr_ratio"),
         ({"ns_steps": 0}, "ns_steps"),
         ({"ns_dtype": "float16"}, "ns_dtype"),
+        ({"weight_decay": 1e-4}, "weight_decay"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments, named):
