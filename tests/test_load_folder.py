@@ -148,3 +148,35 @@ def test_every_format_is_read(tmp_path, ending, channels):
     assert images.shape == (2, 8, 8, channels)
     expected = pixels[0, 0] if channels == 3 else pixels[0, 0] @ [0.2989, 0.587, 0.114]
     np.testing.assert_allclose(images, np.full_like(images, expected / 255), atol=0.03)
+
+
+def test_pixels_of_another_range_are_shuffled_and_augmented_anew_all_the_same(folder):
+    settings = {"image_size": 8, "batch_size": 10, "shuffle": True, "seed": 5}
+    settings["augment"] = "standard"
+    unit = datasets.load_folder(folder, **settings)
+    levels = datasets.load_folder(folder, value_range=(-1, 255), **settings)
+    passes = [read(minibatches_from(levels, n).take(1)) for n in range(2)]
+    assert not np.array_equal(passes[0][1], passes[1][1]) or not np.array_equal(
+        passes[0][0], passes[1][0]
+    )
+    for number, (images, labels) in enumerate(passes):
+        expected, same = read(minibatches_from(unit, number).take(1))
+        np.testing.assert_allclose(images, 256 * expected - 1, atol=1e-3)
+        np.testing.assert_array_equal(labels, same)
+
+
+def test_arrays_come_as_minibatches_shuffled_by_the_seed():
+    images = np.arange(6, dtype="float32").reshape(6, 1, 1, 1) / 10
+    labels = np.arange(6)
+    data = datasets.load_arrays(
+        images, labels, batch_size=4, shuffle=True, value_range=(0, 10)
+    )
+    found = [read(minibatches_from(data, 2 * n).take(2)) for n in range(2)]
+    assert found[0][1].tolist() != found[1][1].tolist()
+    for x, y in found:
+        np.testing.assert_allclose(x.ravel(), y, atol=1e-5)
+        assert sorted(y) == list(range(6))
+    rows = datasets.load_arrays(images, np.eye(6), batch_size=6)
+    assert read(rows)[1].tolist() == labels.tolist()
+    with pytest.raises(ValueError, match="`images`"):
+        datasets.load_arrays(images + 7, labels, batch_size=4)

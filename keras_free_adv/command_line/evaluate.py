@@ -91,8 +91,14 @@ def ball(values: Any, attacked: Subject) -> tuple[float, str]:
                 f"8 levels of 256. Received: {values.epsilon}.",
                 "epsilon",
             )
-    elif attacked.epsilon is not None:
+    elif attacked.epsilon is not None and values.norm in (None, attacked.norm):
         epsilon = attacked.epsilon
+    elif attacked.epsilon is not None:
+        raise CommandError(
+            f"--norm={values.norm} needs an epsilon of its own: {attacked.name} was "
+            f"trained for {attacked.norm}. Pass --epsilon.",
+            "epsilon",
+        )
     else:
         raise CommandError(
             f"Nothing says how far a pixel may change: {attacked.name} does not tell "

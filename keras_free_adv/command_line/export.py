@@ -45,6 +45,11 @@ def run(values: Any, model: str, output: str) -> None:
     home = Path(output).resolve()
     print(f"Published: {written}")
     print(f"Pixels are in [{low:g}, {high:g}].")
+    if exported.own_data:
+        print(
+            "Of image files the server takes the central part; in training the whole "
+            "was squeezed, unless it was given --crop. Send pixels to have the same."
+        )
     if report is None:
         print(
             "It has no robustness report: measure it with keras-free-adv evaluate, and "

@@ -149,10 +149,11 @@ def _of_folder(name: str, wanted: Wanted) -> ImageData:
             seed=wanted.seed,
             one_hot=wanted.one_hot,
             drop_remainder=wanted.drop_remainder,
+            value_range=wanted.value_range,
         )
     if dataset.skipped:
         _say_skipped(name, dataset.skipped)
-    return _on_scale(name, dataset, wanted.value_range, dataset.skipped)
+    return ImageData(name, dataset, dataset.class_names, dataset.skipped)
 
 
 def _say_skipped(name: str, skipped: tuple[str, ...]) -> None:
@@ -176,6 +177,7 @@ def _of_data_set(name: str, wanted: Wanted) -> ImageData:
         "seed": wanted.seed,
         "data_dir": wanted.data_dir,
         "shuffle": wanted.trains,
+        "value_range": wanted.value_range,
     }
     try:
         dataset = datasets.load(name, **settings)
@@ -193,18 +195,7 @@ def _of_data_set(name: str, wanted: Wanted) -> ImageData:
             'pip install "keras_free_adv[datasets]"), or module:function.'
         ) from error
     wanted.check_classes(name, dataset.class_names)
-    return _on_scale(name, dataset, wanted.value_range)
-
-
-def _on_scale(
-    name: str, dataset: Any, value_range: Range, skipped: tuple[str, ...] = ()
-) -> ImageData:
-    """Images of [0, 1], in the range of the model's pixels."""
-    class_names = dataset.class_names
-    if value_range != _UNIT:
-        low, high = value_range
-        dataset = dataset.map(lambda x, y: (low + (high - low) * x, y))
-    return ImageData(name, dataset, class_names, skipped)
+    return ImageData(name, dataset, dataset.class_names)
 
 
 def _of_arrays(name: str, wanted: Wanted) -> ImageData:
@@ -242,8 +233,9 @@ def _to_train_on(
         seed=wanted.seed,
         one_hot=wanted.one_hot,
         drop_remainder=wanted.drop_remainder,
+        value_range=wanted.value_range,
     )
-    return _on_scale(name, dataset, wanted.value_range)
+    return ImageData(name, dataset)  # its classes have no names
 
 
 def _arrays_in(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:

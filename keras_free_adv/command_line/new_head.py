@@ -9,18 +9,22 @@ from keras_free_adv.command_line.command import CommandError
 from keras_free_adv.first_layers import unwrapped
 
 
-def with_classes(model: keras.Model, classes: int) -> keras.Model:
+def with_classes(model: keras.Model, classes: int, at_least: int = 0) -> keras.Model:
     """The network, with a last layer of logits for `classes` if it has another number.
 
     Args:
         model: plain or adversarially trained; its weights are shared.
-        classes: how many; 0 if it is not known, for the model as it is.
+        classes: how many there are; 0 if it is not known.
+        at_least: how many there are if that is not known: the labels' numbers say it.
 
     Raises:
         CommandError: its last layer cannot be made anew.
     """
     network = unwrapped(model)
-    if classes in (0, network.output_shape[-1]):
+    units = network.output_shape[-1]
+    if classes == 0 and at_least > max(units, 2):
+        classes = at_least
+    if classes in (0, units) or (classes, units) == (2, 1):
         return network
     dense = [x for x in network.layers if isinstance(x, keras.layers.Dense)]
     if not dense or not isinstance(network, keras.Model):

@@ -281,10 +281,10 @@ class Training:
 
     def _network(self, policy: str | None = None) -> keras.Model:
         """The recipe's network, or the user's, for the classes of the data."""
-        names = self.images.class_names
+        names, data = self.images.class_names, self.images.minibatches
         if self.start is not None:
-            return with_classes(self.start.model, len(names or ()))
-        data = self.images.minibatches
+            numbered = getattr(data, "classes", 0)
+            return with_classes(self.start.model, len(names or ()), numbered)
         if hasattr(data, "classes"):
             return building.network(self.recipe, data, policy=policy)
         shape, classes = shape_and_classes(data, names)

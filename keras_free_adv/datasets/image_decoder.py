@@ -33,6 +33,7 @@ class ImageDecoder:
         image_size: height and width to resize to, if they differ a pair; None for
             images of one size.
         one_hot: whether to make labels one-hot rows.
+        value_range: of the images that come out.
     """
 
     source: Source
@@ -41,6 +42,7 @@ class ImageDecoder:
     seed: int
     image_size: int | tuple[int, int] | None
     one_hot: bool
+    value_range: tuple[float, float] = (0.0, 1.0)
 
     def decode(
         self,
@@ -77,7 +79,11 @@ class ImageDecoder:
             return image, label, place, number, size
 
         def augment(images: Any, y: Any, places: Any, numbers: Any, sizes: Any) -> Any:
-            return (self._shifted(images, numbers[0], places, sizes[0]), y), sizes[0]
+            images = self._shifted(images, numbers[0], places, sizes[0])
+            low, high = self.value_range
+            if (low, high) != (0.0, 1.0):
+                images = low + (high - low) * images
+            return (images, y), sizes[0]
 
         examples = encoded.enumerate(first).map(select, **parallel).unbatch()
         decoded = examples.map(example, **parallel).batch(rows.rows)

@@ -33,6 +33,7 @@ def load(
     one_hot: bool = False,
     drop_remainder: bool = False,
     shuffle: bool | None = None,
+    value_range: tuple[float, float] = (0.0, 1.0),
 ) -> tf.data.Dataset:
     """Loads an image classification set as minibatches of (image, label).
 
@@ -72,11 +73,12 @@ def load(
             (`keras.losses.CategoricalCrossentropy(label_smoothing=...)`).
         drop_remainder: whether to leave out the short last minibatch of a pass.
         shuffle: whether to shuffle for each pass; None for training splits only.
+        value_range: lowest and highest pixel value.
 
     Returns:
         A `tf.data.Dataset` of one pass: images `[B, height, width, channels]`,
-        float32 in [0, 1], and labels `[B]`, int64 (or `[B, classes]`, float32). Its
-        attributes are arguments of `export_for_serving`: `class_names`, and
+        float32 in `value_range`, and labels `[B]`, int64 (or `[B, classes]`, float32).
+        Its attributes are arguments of `export_for_serving`: `class_names`, and
         `image_size`, None for a set whose images all have one size; and `classes`,
         their number.
 
@@ -90,11 +92,14 @@ def load(
     >>> images.shape
     TensorShape([32, 8, 8, 1])
     """
-    batch_size = validation.positive_integer("batch_size", batch_size)
-    validation.one_of("augment", augment, AUGMENTATIONS)
-    seed = validation.seed("seed", seed)
-    one_hot = validation.boolean("one_hot", one_hot)
-    drop_remainder = validation.boolean("drop_remainder", drop_remainder)
+    settings = _checked(
+        batch_size=batch_size,
+        augment=validation.one_of("augment", augment, AUGMENTATIONS),
+        seed=seed,
+        one_hot=one_hot,
+        drop_remainder=drop_remainder,
+        value_range=value_range,
+    )
     if image_size is not None:
         image_size = validation.positive_integer("image_size", image_size)
     if not isinstance(split, str):
@@ -112,17 +117,10 @@ def load(
     _check_size_arguments(varies, image_size, augment, name, source)
     if varies and image_size is None:
         image_size = IMAGE_SIZE
-    return _dataset(
-        source,
-        batch_size,
-        augment,
-        seed,
-        image_size,
-        one_hot,
-        drop_remainder,
-        shuffle=split.startswith("train") if shuffle is None else shuffle,
-        selected=f"Argument `split` selects {source.size} images",
-    )
+    if shuffle is None:
+        shuffle = split.startswith("train")
+    selected = f"Argument `split` selects {source.size} images"
+    return _dataset(source, image_size, shuffle, selected, **settings)
 
 
 def load_folder(
@@ -137,6 +135,7 @@ def load_folder(
     seed: int = 0,
     one_hot: bool = False,
     drop_remainder: bool = False,
+    value_range: tuple[float, float] = (0.0, 1.0),
 ) -> tf.data.Dataset:
     """Loads a folder of images, a subfolder for each class, as minibatches.
 
@@ -158,6 +157,7 @@ def load_folder(
         seed: seed of the order and of the augmentation.
         one_hot: whether labels are one-hot rows, for label smoothing.
         drop_remainder: whether to leave out the short last minibatch of a pass.
+        value_range: lowest and highest pixel value.
 
     Returns:
         A `tf.data.Dataset` as of `load`, with a further attribute `skipped`, the
@@ -175,26 +175,24 @@ def load_folder(
     >>> load_folder(folder, image_size=32, batch_size=2).class_names
     ('cat', 'dog')
     """
-    batch_size = validation.positive_integer("batch_size", batch_size)
-    validation.one_of("augment", augment, ("none", "flip", "standard"))
+    settings = _checked(
+        batch_size=batch_size,
+        augment=validation.one_of("augment", augment, ("none", "flip", "standard")),
+        seed=seed,
+        one_hot=one_hot,
+        drop_remainder=drop_remainder,
+        value_range=value_range,
+    )
+    shuffle = validation.boolean("shuffle", shuffle)
     validation.one_of("channels", channels, (1, 3))
-    seed = validation.seed("seed", seed)
     sides = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
     height, width = (validation.positive_integer("image_size", n) for n in sides)
     found = photo_folder(folder, channels)
     for skipped in found.skipped:
         warn_user(f"{skipped} is no image that can be decoded, and is left out.")
-    dataset = _dataset(
-        dataclasses.replace(found.source, fit="crop" if crop else "squeeze"),
-        batch_size,
-        augment,
-        seed,
-        (height, width),
-        validation.boolean("one_hot", one_hot),
-        validation.boolean("drop_remainder", drop_remainder),
-        shuffle=validation.boolean("shuffle", shuffle),
-        selected=f"{str(folder)!r} holds {found.source.size} images",
-    )
+    source = dataclasses.replace(found.source, fit="crop" if crop else "squeeze")
+    selected = f"{str(folder)!r} holds {source.size} images"
+    dataset = _dataset(source, (height, width), shuffle, selected, **settings)
     dataset.skipped = found.skipped
     return dataset
 
@@ -209,18 +207,20 @@ def load_arrays(
     seed: int = 0,
     one_hot: bool = False,
     drop_remainder: bool = False,
+    value_range: tuple[float, float] = (0.0, 1.0),
 ) -> tf.data.Dataset:
-    """Arrays in memory, as minibatches with what `load` adds.
+    """Arrays in memory, as minibatches with the order and augmentation of `load`.
 
     Args:
-        images: `[N, height, width, channels]`, float in [0, 1].
-        labels: `[N]`, numbers of classes from 0 on.
-        batch_size: see `load_folder`; so are the other arguments.
-        shuffle: the same.
-        augment: the same.
-        seed: the same.
-        one_hot: the same.
-        drop_remainder: the same.
+        images: `[N, height, width, channels]`, in [0, 1].
+        labels: `[N]`, numbers of classes from 0 on, or one-hot rows.
+        batch_size: images in a minibatch; the last of a pass may be shorter.
+        shuffle: whether to shuffle them anew for each pass.
+        augment: see `load`.
+        seed: seed of the order and of the augmentation.
+        one_hot: whether labels are one-hot rows, for label smoothing.
+        drop_remainder: whether to leave out the short last minibatch of a pass.
+        value_range: lowest and highest pixel value of the minibatches.
 
     Returns:
         A `tf.data.Dataset` as of `load`; classes are named by their numbers.
@@ -233,38 +233,51 @@ def load_arrays(
     >>> data.classes
     5
     """
-    batch_size = validation.positive_integer("batch_size", batch_size)
-    validation.one_of("augment", augment, AUGMENTATIONS)
-    x = np.asarray(images, "float32")
+    settings = _checked(
+        batch_size=batch_size,
+        augment=validation.one_of("augment", augment, AUGMENTATIONS),
+        seed=seed,
+        one_hot=one_hot,
+        drop_remainder=drop_remainder,
+        value_range=value_range,
+    )
+    x = validation.image_array("images", np.asarray(images, "float32"))
+    validation.pixels_in_range("images", x, (0.0, 1.0))
     y = np.asarray(labels).reshape(len(labels), -1)
     y = y.argmax(-1) if y.shape[-1] > 1 else y[:, 0].astype("int64")
     names = tuple(map(str, range(int(y.max()) + 1)))
     examples = tf.data.Dataset.from_tensor_slices((x, y))
     source = Source(examples, len(x), x.nbytes, names, x.shape[1:], "pixels")
-    return _dataset(
-        source,
-        batch_size,
-        augment,
-        validation.seed("seed", seed),
-        None,
-        validation.boolean("one_hot", one_hot),
-        validation.boolean("drop_remainder", drop_remainder),
-        shuffle=validation.boolean("shuffle", shuffle),
-        selected=f"There are {len(x)} images",
-    )
+    shuffle = validation.boolean("shuffle", shuffle)
+    return _dataset(source, None, shuffle, f"There are {len(x)} images", **settings)
+
+
+def _checked(**settings: Any) -> dict[str, Any]:
+    """What all loaders take, or raises."""
+    return {
+        **settings,
+        "batch_size": validation.positive_integer("batch_size", settings["batch_size"]),
+        "seed": validation.seed("seed", settings["seed"]),
+        "one_hot": validation.boolean("one_hot", settings["one_hot"]),
+        "drop_remainder": validation.boolean(
+            "drop_remainder", settings["drop_remainder"]
+        ),
+        "value_range": validation.pixel_range(settings["value_range"]),
+    }
 
 
 def _dataset(
     source: Source,
+    image_size: int | tuple[int, int] | None,
+    shuffle: bool,
+    selected: str,
+    *,
     batch_size: int,
     augment: str,
     seed: int,
-    image_size: int | tuple[int, int] | None,
     one_hot: bool,
     drop_remainder: bool,
-    *,
-    shuffle: bool,
-    selected: str,
+    value_range: tuple[float, float],
 ) -> tf.data.Dataset:
     """The minibatches of a source; `selected` says how many images it has."""
     count = source.size // batch_size
@@ -278,7 +291,9 @@ def _dataset(
     encoded = encoded_passes(
         source, batch_size, drop_remainder, seed if shuffle else None
     )
-    decoder = ImageDecoder(source, batch_size, augment, seed, image_size, one_hot)
+    decoder = ImageDecoder(
+        source, batch_size, augment, seed, image_size, one_hot, value_range
+    )
 
     def slices_of_pass(
         number: Any, within: Any, rows: WorkerSlice | WholeMinibatch

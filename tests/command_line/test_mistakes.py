@@ -99,6 +99,7 @@ MISTAKES = [
         "are these the classes? Pass 'both/train'",
     ),
     ("train nested/test --recipe=photos --monitor_every=2", "--monitor_every is for"),
+    ("evaluate digits_free digits --norm=l2", "--norm=l2 needs an epsilon of its own"),
     ("evaluate digits_free nested/test", "has other classes than the model"),
     ("evaluate any_size.keras nested/test --epsilon=0.1", "Pass --image_size=224"),
     ("evaluate my.keras no.npz --epsilon=0.1", "There is no file 'no.npz'"),
