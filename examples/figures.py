@@ -299,7 +299,10 @@ def trained() -> Subjects:
         )
         data = datasets.load("digits", split="train", batch_size=128, seed=FLAGS.seed)
         steps = -(-FLAGS.updates // EPOCHS)
-        callbacks = [Seconds(), RobustnessEvaluation(subjects.test_data, attack)]
+        callbacks = [
+            Seconds(),
+            RobustnessEvaluation(subjects.test_data, attack, max_examples=10_000),
+        ]
         if isinstance(model, FreeAdversarialModel):
             subjects.free = model
             callbacks.append(KeepDelta(subjects.deltas))

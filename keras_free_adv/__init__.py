@@ -2,8 +2,8 @@
 
 `model = FreeAdversarialModel(model, epsilon=8 / 255)`, and `fit` as before. What is
 listed in `__all__` is also found in the subpackage of its kind: `attacks`, `callbacks`,
-`data`, `evaluation`, `serving` or `training`. Besides these, there are `datasets`,
-`zoo`, `recipes`, `optimizers`, `plotting` and `teaching`.
+`comparison`, `data`, `evaluation`, `serving` or `training`. Besides these, there are
+`datasets`, `zoo`, `recipes`, `optimizers`, `plotting` and `teaching`.
 
 What is here is imported when it is used; `__init__.pyi` says from where.
 """

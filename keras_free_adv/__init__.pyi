@@ -4,6 +4,7 @@
 from . import (
     attacks,
     callbacks,
+    comparison,
     data,
     datasets,
     evaluation,
@@ -25,6 +26,8 @@ from .callbacks.averaged_weights import AveragedWeights
 from .callbacks.backup_and_restore import BackupAndRestore
 from .callbacks.collapse_guard import CollapseGuard
 from .callbacks.robustness_evaluation import RobustnessEvaluation
+from .comparison.compare_methods import compare_methods
+from .comparison.method_comparison import MethodComparison
 from .data.replay import replay
 from .evaluation.evaluate_robustness import evaluate_robustness
 from .evaluation.paper_attacks import paper_attacks
@@ -35,6 +38,7 @@ from .serving.export_for_litert import export_for_litert
 from .serving.export_for_serving import export_for_serving
 from .training.adversarial_model import AdversarialModel
 from .training.free_adversarial_model import FreeAdversarialModel
+from .training.natural_model import NaturalModel
 from .training.pgd_adversarial_model import PGDAdversarialModel
 from .training.trades_model import TRADESModel
 
@@ -51,6 +55,8 @@ __all__ = [
     "ExportDisagreesError",
     "FABAttack",
     "FreeAdversarialModel",
+    "MethodComparison",
+    "NaturalModel",
     "PGDAdversarialModel",
     "PGDAttack",
     "RobustnessEvaluation",
@@ -59,6 +65,8 @@ __all__ = [
     "TRADESModel",
     "attacks",
     "callbacks",
+    "compare_methods",
+    "comparison",
     "data",
     "datasets",
     "evaluate_robustness",

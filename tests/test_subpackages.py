@@ -21,6 +21,7 @@ SUBPACKAGES = [
 # From the top down; within a line, nothing imports the other.
 LAYERS = [
     ["command_line"],
+    ["comparison"],
     ["plotting", "serving", "teaching"],
     ["recipes"],
     ["callbacks"],
@@ -55,7 +56,10 @@ def test_the_package_and_its_subpackages_offer_the_same():
         _, kind, _ = offered.__module__.split(".", 2)
         assert name in subpackage(kind).__all__
         assert getattr(subpackage(kind), name) is offered
-    for kind in ("attacks", "callbacks", "data", "evaluation", "serving", "training"):
+    for kind in (
+        *("attacks", "callbacks", "comparison", "data", "evaluation", "serving"),
+        "training",
+    ):
         assert set(subpackage(kind).__all__) <= set(keras_free_adv.__all__)
 
 

@@ -88,7 +88,9 @@ def fit_on_a_minibatch_that_is_not_finite():
 
 
 def fit_and_evaluate():
-    watch = RobustnessEvaluation(data(), PGDAttack(0.1, steps=1, seed=0))
+    watch = RobustnessEvaluation(
+        data(), PGDAttack(0.1, steps=1, seed=0), max_examples=40
+    )
     compiled().fit(*data(), epochs=3, callbacks=[watch], verbose=0)
 
 
@@ -157,7 +159,9 @@ def test_what_an_evaluation_doubts_is_given_once_a_report_and_once_a_fit():
 
 
 def test_the_next_fit_gives_them_again():
-    watch = RobustnessEvaluation(data(), PGDAttack(0.1, steps=1, seed=0))
+    watch = RobustnessEvaluation(
+        data(), PGDAttack(0.1, steps=1, seed=0), max_examples=40
+    )
     model = compiled()
 
     def fit_twice():

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_free_adv.training.adversarial_model import AdversarialModel
+from keras_free_adv.training.stream_training import StreamTraining
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -172,7 +172,7 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def _updates_made(self, batch: int) -> int:
         """How many updates; of a plain Keras model, those of this epoch."""
-        if isinstance(self.model, AdversarialModel):
+        if isinstance(self.model, StreamTraining):
             return self.model.stream_position.update
         return batch + 1
 

@@ -25,8 +25,8 @@ from keras_free_adv.callbacks.training_identity import (
 )
 from keras_free_adv.callbacks.unsaved_variables import assign_unsaved, unsaved_values
 from keras_free_adv.distribution import workers
-from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.training.stream_position import StreamPosition
+from keras_free_adv.training.stream_training import StreamTraining
 from keras_free_adv.user_warnings import warn_user
 
 
@@ -253,7 +253,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     @property
     def _position(self) -> StreamPosition | None:
         """The model's position in its data; a plain Keras model has none."""
-        if isinstance(self.model, AdversarialModel):
+        if isinstance(self.model, StreamTraining):
             return self.model.stream_position
         return None
 

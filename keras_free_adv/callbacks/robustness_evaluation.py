@@ -9,6 +9,7 @@ import keras
 from keras_free_adv import renamed_arguments, validation
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.callbacks.evaluation_callback import EvaluationCallback
+from keras_free_adv.callbacks.evaluation_size import affordable_examples
 from keras_free_adv.distribution import workers
 from keras_free_adv.evaluation.evaluate_robustness import (
     check_seeds,
@@ -41,6 +42,12 @@ class RobustnessEvaluation(EvaluationCallback):
             each attack and, for a Free model, statistics of delta. Needs the extra
             `tensorboard`.
         images: how many examples a picture shows, the first of `data`.
+        class_names: what pictures are labelled with; None for `data.class_names`, or
+            numbers.
+        max_examples: evaluate the first so many examples only; None for so many that,
+            counted in passes through the network, it costs at most a fifth of an
+            epoch, which is printed when `fit` begins. (Of a plain Keras model the
+            passes of an epoch are not known: None is for all.)
 
     Raises:
         TypeError, ValueError: a wrong argument, named in the message.
@@ -67,6 +74,8 @@ class RobustnessEvaluation(EvaluationCallback):
         prefix: str = "val_",
         log_dir: str | os.PathLike | None = None,
         images: int = 8,
+        class_names: Sequence[str] | None = None,
+        max_examples: int | None = None,
     ) -> None:
         super().__init__()
         self.data = data
@@ -77,11 +86,20 @@ class RobustnessEvaluation(EvaluationCallback):
         self.prefix = validation.text("prefix", prefix)
         self.log_dir = log_dir
         self.images = validation.positive_integer("images", images)
+        self.class_names = class_names
+        if class_names is None:
+            self.class_names = getattr(data, "class_names", None)
+        if max_examples is not None:
+            max_examples = validation.positive_integer("max_examples", max_examples)
+        self.max_examples = max_examples
+        self._examples = max_examples  # of this `fit`
         self._summaries = None
         if log_dir is not None:
             from keras_free_adv.callbacks.summaries import Summaries
 
-            self._summaries = Summaries(log_dir, data, self.attacks, images)
+            self._summaries = Summaries(
+                log_dir, data, self.attacks, images, self.class_names
+            )
         # Of the last evaluation in this `fit`; BackupAndRestore saves it by this name.
         self.last_accuracy: dict[str, float] = {}
         # The kinds of warnings that this `fit` has given.
@@ -96,6 +114,7 @@ class RobustnessEvaluation(EvaluationCallback):
         """Starts anew; warns of callbacks that monitor an entry before it is added."""
         self.last_accuracy = {}
         self._warned = set()
+        self._choose_examples()
         if workers.many_workers(workers.strategy_of(self.model)):
             check_seeds(self.attacks, "Many workers need")
         one_value_range(self.attacks, self.model)
@@ -103,12 +122,33 @@ class RobustnessEvaluation(EvaluationCallback):
         if self._summaries:
             self._summaries.begin(self.model)
 
+    def _choose_examples(self) -> None:
+        """Settles how many examples are evaluated, and says it where `fit` speaks."""
+        self._examples = self.max_examples
+        if self._examples is not None:
+            return
+        found = affordable_examples(self.model, self.attacks, self.params.get("steps"))
+        there = _examples_in(self.data)
+        if found is None or (there is not None and there <= found):
+            return
+        self._examples = found
+        first = workers.worker_number(workers.strategy_of(self.model)) == 0
+        if self.params.get("verbose") and first:
+            print(
+                f"RobustnessEvaluation: the first {found:,} examples, which cost at "
+                "most a fifth of an epoch. `max_examples` says another number."
+            )
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluates, and adds the entries to `logs`."""
         if (epoch + 1) % self.evaluation_freq == 0:
             with each_kind_once(self._warned):
                 report = evaluate_robustness(
-                    self.model, self.data, self.attacks, verbose=0
+                    self.model,
+                    self.data,
+                    self.attacks,
+                    max_examples=self._examples,
+                    verbose=0,
                 )
             self.last_accuracy = {
                 name: report.accuracy[attack.name]
@@ -133,6 +173,8 @@ class RobustnessEvaluation(EvaluationCallback):
             "prefix": self.prefix,
             "log_dir": None if self.log_dir is None else os.fspath(self.log_dir),
             "images": self.images,
+            "class_names": self.class_names,
+            "max_examples": self.max_examples,
         }
 
     @classmethod
@@ -141,3 +183,8 @@ class RobustnessEvaluation(EvaluationCallback):
         return super().from_config(
             renamed_arguments.with_new_names(config, renamed_arguments.EVALUATION)
         )
+
+
+def _examples_in(data: Any) -> int | None:
+    """How many there are; None for a dataset, which would have to be read."""
+    return len(data[1]) if isinstance(data, (tuple, list)) else None

@@ -1,6 +1,7 @@
 """TensorBoard summaries of robustness during training."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -29,6 +30,7 @@ class Summaries:
         data: as in `evaluate_robustness`; the pictures show its first images.
         attacks: each has a picture.
         images: how many images to show; only those of 1 or 3 channels are shown.
+        class_names: what they are labelled with; None for numbers.
 
     Raises:
         TypeError, ValueError: a wrong argument, named in the message.
@@ -36,7 +38,12 @@ class Summaries:
     """
 
     def __init__(
-        self, log_dir: Any, data: Any, attacks: list[Attack], images: int
+        self,
+        log_dir: Any,
+        data: Any,
+        attacks: list[Attack],
+        images: int,
+        class_names: Sequence[str] | None,
     ) -> None:
         if not isinstance(log_dir, (str, os.PathLike)):
             raise TypeError(
@@ -47,6 +54,7 @@ class Summaries:
         self._data = data
         self._attacks = attacks
         self._images = validation.positive_integer("images", images)
+        self._class_names = class_names
         self._shown: tuple[np.ndarray, np.ndarray] | None = None
         self._writer: Any = None
         _require_packages()
@@ -85,7 +93,9 @@ class Summaries:
         if images.ndim != 4 or images.shape[-1] not in (1, 3):
             return
         for attack in self._attacks:
-            figure = plot_adversarial_examples(model, images, labels, attack)
+            figure = plot_adversarial_examples(
+                model, images, labels, attack, class_names=self._class_names
+            )
             picture = tf.io.decode_png(png_of(figure), channels=3)
             tf.summary.image(f"adversarial_examples/{attack.name}", picture[tf.newaxis])
 

@@ -156,7 +156,7 @@ def page_of(values: Any, attacked: Subject, data: str | None) -> Path:
         return page
     parts = [attacked.stem, *values.attacks, str(values.examples)]
     if data is not None:
-        parts.append(_short(data))
+        parts.append(short_name(data))
     for name in _IN_NAME:
         if values[name].value != values[name].default:
             parts.append(f"{name}={values[name].value}")
@@ -166,7 +166,7 @@ def page_of(values: Any, attacked: Subject, data: str | None) -> Path:
     return attacked.folder / f"{name}.html"
 
 
-def _short(data: str) -> str:
+def short_name(data: str) -> str:
     """A short name of data; of a path with what tells it from others of its name."""
     path = Path(data)
     if not path.exists():

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from keras_free_adv import (
     evaluate_robustness,
     files,
 )
-from keras_free_adv.command_line import console, run_folder
-from keras_free_adv.command_line import values as typed
+from keras_free_adv.callbacks.epoch_seconds import EpochSeconds
+from keras_free_adv.command_line import console, run_folder, training_start
 from keras_free_adv.command_line.command import CommandError
-from keras_free_adv.command_line.image_data import ImageData, Wanted, image_data
-from keras_free_adv.command_line.new_head import shape_and_classes, with_classes
+from keras_free_adv.command_line.image_data import ImageData
 from keras_free_adv.command_line.recipes import named
 from keras_free_adv.command_line.subject import Subject, subject
 from keras_free_adv.data.addressable_dataset import entry_of, minibatches_from
@@ -35,22 +33,6 @@ from keras_free_adv.recipes import Recipe, building
 
 # What a recipe has for its data set, whose data the user brings.
 OWN_DATA = "yours"
-# Height and width of photographs, unless the user or the network says another.
-IMAGE_SIZE = 64
-
-
-class EpochSeconds(keras.callbacks.Callback):
-    """Logs how long each epoch's updates took, by the clock and in processor time."""
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Starts both clocks."""
-        self._begin = time.perf_counter(), time.process_time()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stops them."""
-        clock, cpu = self._begin
-        logs["seconds"] = time.perf_counter() - clock
-        logs["cpu_seconds"] = time.process_time() - cpu
 
 
 def writes() -> bool:
@@ -116,7 +98,7 @@ def _train(values: flags.FlagValues, recipe: Recipe, data: str | None) -> None:
     start = None if values.weights is None else subject(values.weights)
     if data is not None:
         recipe = recipe.replaced(dataset=str(Path(data)))
-    images = _training_data(values, recipe, data, start)
+    images = training_start.training_images(values, recipe, data, start)
     folder = _folder(values, recipe, data)
     # Not before: a folder is not to be bound to settings that cannot be trained.
     if writes():
@@ -163,44 +145,6 @@ def _folder(values: flags.FlagValues, recipe: Recipe, data: str | None) -> Path:
     changed = "-changed" if values.set else ""
     name = Path(data).stem.replace(":", ".") or "data"
     return Path("runs", f"{recipe.name}{changed}-{name}{seeded}")
-
-
-def _training_data(
-    values: flags.FlagValues, recipe: Recipe, data: str | None, start: Subject | None
-) -> ImageData:
-    """The minibatches to train on: the recipe's, or those the user names."""
-    # Of a short last minibatch Keras may leave a device without an image, and fails.
-    several = workers.replica_count(workers.strategy_in_force()) > 1
-    if several and recipe.method == "natural":
-        recipe = recipe.replaced(drop_remainder=True)
-    if data is None and start is None:
-        dataset = building.data(
-            recipe, recipe.train_split, seed=values.seed, data_dir=values.data_dir
-        )
-        return ImageData(recipe.dataset, dataset, tuple(dataset.class_names))
-    shape: tuple[int | None, ...] = (IMAGE_SIZE, IMAGE_SIZE, 3)
-    if values.image_size:
-        shape = (values.image_size, values.image_size, 3)
-    if start is not None:
-        height, width, channels = start.image_shape
-        shape = (height or shape[0], width or shape[1], channels)
-    return image_data(
-        data or recipe.dataset,
-        Wanted(
-            shape,
-            (0.0, 1.0) if start is None else start.value_range(None),
-            split=values.split or recipe.train_split,
-            batch_size=recipe.batch_size,
-            trains=True,
-            augment=recipe.augment.removesuffix("_pad2"),
-            one_hot=recipe.label_smoothing > 0,
-            drop_remainder=recipe.drop_remainder,
-            seed=values.seed,
-            crop=values.crop,
-            pixels=typed.pixel_range("pixels", values.pixels),
-            data_dir=values.data_dir,
-        ),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,16 +225,7 @@ class Training:
 
     def _network(self, policy: str | None = None) -> keras.Model:
         """The recipe's network, or the user's, for the classes of the data."""
-        names, data = self.images.class_names, self.images.minibatches
-        if self.start is not None:
-            numbered = getattr(data, "classes", 0)
-            return with_classes(self.start.model, len(names or ()), numbered)
-        if hasattr(data, "classes"):
-            return building.network(self.recipe, data, policy=policy)
-        shape, classes = shape_and_classes(data, names)
-        return building.network(
-            self.recipe, classes=classes, input_shape=shape, policy=policy
-        )
+        return training_start.network(self.recipe, self.images, self.start, policy)
 
     def _callbacks(self, backup: BackupAndRestore) -> list[keras.callbacks.Callback]:
         """In their order: what others read comes first, the backup last."""
@@ -309,6 +244,7 @@ class Training:
                     (images.numpy(), labels.numpy()),
                     attack,
                     evaluation_freq=values.monitor_every,
+                    max_examples=values.monitor_examples,
                 )
             )
         return [*found, backup]

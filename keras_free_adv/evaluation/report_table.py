@@ -36,14 +36,18 @@ def aligned(rows: list[list[str]]) -> str:
     )
 
 
+def markdown(rows: list[list[str]]) -> str:
+    """Rows as a table of Markdown; the first one is its head."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    return "\n".join(lines)
+
+
 def markdown_table(
     report: "RobustnessReport", published: Mapping[str, float] | None
 ) -> str:
     """A table of Markdown, the footnote and the warnings, a paragraph each."""
-    rows = _rows(report, published)
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, "|" + "---|" * len(rows[0]))
-    lines += ["", f"{_footnote(report)}."]
+    lines = [markdown(_rows(report, published)), "", f"{_footnote(report)}."]
     lines += [f"\n**Warning:** {warning}" for warning in report.warnings]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""What every adversarially trained model shares: what an update is made of."""
+"""What every adversarially trained model shares: the ball, and what is visible."""
 
 from typing import Any
 
@@ -6,28 +6,21 @@ import keras
 from keras import ops
 
 from keras_free_adv import (
-    backends,
     geometry,
     input_mask,
-    keras_internals,
     pixel_scale,
     renamed_arguments,
     validation,
 )
-from keras_free_adv.distribution import padded_batch
 from keras_free_adv.geometry import Ball
-from keras_free_adv.training.stream_training import StreamTraining
-from keras_free_adv.training.training_logs import logs_of_update
-from keras_free_adv.user_warnings import warn_user
+from keras_free_adv.training.weight_updates import WeightUpdates
 
 
-class AdversarialModel(backends.Trainer, StreamTraining):
+class AdversarialModel(WeightUpdates):
     """Base of the models that train on perturbed images.
 
-    A subclass says in `update` what one update is, and finds here what it is made of:
-    the ball, the loss, one step of the optimizer, the logs. `StreamTraining` gives it
-    the minibatches, and the backend's `Trainer`, which comes before it in the order of
-    the methods, the gradients.
+    A subclass says in `update` what one update is, and finds here the ball, and in
+    `WeightUpdates` the loss, one step of the optimizer and the logs.
 
     Args:
         model: the user's classifier.
@@ -108,18 +101,6 @@ class AdversarialModel(backends.Trainer, StreamTraining):
         """Which pixels of the clean images the model does not mask; None for all."""
         return input_mask.visible_pixels(self.model, images, self._input.number)
 
-    def update(self, data: Any) -> dict[str, Any]:
-        """One update of the weights, in a compiled step of training.
-
-        Args:
-            data: (x, y, sample_weight), as a minibatch of Keras; under a strategy a
-                replica's `PaddedBatch` of them.
-
-        Returns:
-            The logs.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must define `update`.")
-
     def _ball(self) -> Ball:
         """What a perturbed image may be at this update."""
         epsilon = self.epsilon * self._warmup_share()
@@ -139,11 +120,6 @@ class AdversarialModel(backends.Trainer, StreamTraining):
         number = ops.cast(self._position.number.read(), self._pixel_dtype) + 1.0
         return ops.minimum(number / self.epsilon_warmup_steps, 1.0)
 
-    def _kept_variables(self) -> list[backends.ReplicaVariable]:
-        """What training keeps beside the weights."""
-        number = self._position.number.variable
-        return [] if number is None else [number]
-
     def _require_gradient(self, gradient: Any) -> Any:
         """Returns the gradient of the images, or raises if there is none."""
         if gradient is None:
@@ -154,38 +130,3 @@ class AdversarialModel(backends.Trainer, StreamTraining):
                 "keras.ops.stop_gradient between the input and the output."
             )
         return gradient
-
-    def _update_weights(self, gradients: list[Any]) -> None:
-        """One step of the compiled optimizer; as in Keras, a frozen model stays.
-
-        It advances the number of the update: read `_ball()` and `_step_size()` before.
-        """
-        self._position.number.advance()
-        if self.trainable_weights:
-            self._apply(gradients, self.trainable_weights)
-        else:
-            warn_user("The model does not have any trainable weights.")
-
-    def _loss(self, data: Any, y_pred: Any) -> Any:
-        """The compiled loss; the sum over replicas is that of one device."""
-        x, y, sample_weight = padded_batch.unpacked(data)
-        loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-        return padded_batch.scaled_for_replicas(loss, data, self.loss)
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """As Keras'; but in training `_logs` logs the losses of single outputs."""
-        if not training:
-            return super().compute_loss(x, y, y_pred, sample_weight, training=False)
-        with keras_internals.without_losses_of_outputs(self):
-            return super().compute_loss(x, y, y_pred, sample_weight, training=True)
-
-    def _logs(self, data: Any, y_pred: Any, loss: Any) -> dict[str, Any]:
-        """Updates the metrics with a minibatch, and returns their values."""
-        return logs_of_update(self, data, y_pred, loss)

@@ -38,6 +38,11 @@ class CraftingModel(AdversarialModel):
         super().__init__(model, epsilon, replays=1, step_size=step_size, **arguments)
         self.steps = steps
 
+    @property
+    def passes_of_an_update(self) -> int:
+        """K ascent steps, and the update of the weights."""
+        return self.steps + 1
+
     def _climb(self, images: Any, start: Any, loss_at: Callable[[Any], Any]) -> Any:
         """The last iterate of K ascent steps on a loss, `[B, ...]`, as a constant.
 

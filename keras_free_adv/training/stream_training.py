@@ -65,7 +65,7 @@ class StreamTraining(WrappedModel):
     test_function: Any
     predict_function: Any
     steps_per_execution: int
-    value_range: tuple[float, float]  # of `AdversarialModel`
+    value_range: tuple[float, float]  # a subclass sets it
     # Whether Keras draws the minibatch of an update that is then passed over: the
     # backend's `Trainer` says so.
     _passing_over_draws = False
@@ -89,6 +89,12 @@ class StreamTraining(WrappedModel):
         self._count: int | None = None  # minibatches in the data of the last `fit`
         self._data_begins = 0
         self._warned_of_few_passes = False
+        self._rows: int | None = None
+
+    @property
+    def minibatch_rows(self) -> int | None:
+        """Examples in a minibatch of the last `fit`; None before one."""
+        return self._rows
 
     @property
     def stream_position(self) -> StreamPosition:
@@ -265,6 +271,7 @@ class StreamTraining(WrappedModel):
         steps_per_epoch: int,
     ) -> None:
         """Checks the data, makes room for delta, and sees whether the data is new."""
+        self._rows = source.rows
         self._check_data(source.sample)
         self._build_for(source.sample)
         warn_of_layers_in_inference_mode(self.model)

@@ -12,10 +12,10 @@ def logs_of_update(model: Any, data: Any, y_pred: Any, loss: Any) -> dict[str, A
     """Updates the metrics with a minibatch, and returns their values.
 
     Args:
-        model: an `AdversarialModel`.
+        model: a `WeightUpdates`.
         data: the minibatch, as `update` was given it.
         y_pred: the outputs.
-        loss: as of `AdversarialModel._loss`, a scalar or one number for each example.
+        loss: as of `WeightUpdates._loss`, a scalar or one number for each example.
     """
     replicas = workers.replica_count(model._strategy)
     if len(loss.shape) > 0:  # reduction="none": each example's

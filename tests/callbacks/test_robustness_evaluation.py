@@ -5,6 +5,7 @@ import pytest
 from keras_free_adv import (
     BackupAndRestore,
     FreeAdversarialModel,
+    PGDAdversarialModel,
     PGDAttack,
     RobustnessEvaluation,
     evaluate_robustness,
@@ -24,7 +25,7 @@ def test_logs_what_an_evaluation_after_the_epoch_finds(adversarial):
     model = FreeAdversarialModel(network, 0.1, replays=2) if adversarial else network
     model.compile("sgd", from_logits())
     attack = PGDAttack(0.05, steps=2, seed=0)
-    robust = RobustnessEvaluation((images, labels), attack)
+    robust = RobustnessEvaluation((images, labels), attack, max_examples=40)
     history = model.fit(images, labels, epochs=3, callbacks=[robust], verbose=0)
     logged = history.history["val_pgd2_accuracy"]
     assert len(logged) == 3
@@ -151,3 +152,55 @@ def test_it_is_serializable_with_its_arguments():
     assert (copy.evaluation_freq, copy.prefix, copy.names) == (2, "x_", robust.names)
     assert copy.attacks[0].get_config() == robust.attacks[0].get_config()
     np.testing.assert_allclose(copy.data[0], images)
+
+
+def test_an_evaluation_costs_at_most_a_fifth_of_an_epoch(capsys):
+    """Worked out by hand, in forward passes; a backward pass counts as two.
+
+    An epoch of Free training: 12 updates * 8 examples * 3 = 288. An example: 1, and for
+    each of 2 runs 2 steps and the last iterate, 3 * 3, which makes 19. A fifth of 288
+    is 57.6: 3 examples.
+    """
+    images, labels = small_images(96)
+    model = FreeAdversarialModel(small_network(), 0.1, replays=2)
+    model.compile("sgd", from_logits())
+    attack = PGDAttack(0.05, steps=2, restarts=2, seed=0)
+    robust = RobustnessEvaluation((images, labels), attack)
+    fit = {"batch_size": 8, "callbacks": [robust]}
+    history = model.fit(images, labels, verbose=2, **fit)
+    assert "the first 3 examples" in capsys.readouterr().out
+    report = evaluate_robustness(
+        model, (images, labels), attack, max_examples=3, verbose=0
+    )
+    assert history.history[f"val_{attack.name}_accuracy"] == [
+        report.accuracy[attack.name]
+    ]
+    # 7-PGD makes eight passes where Free training makes one: 2304 / 5 / 19 = 24.3.
+    harder = PGDAdversarialModel(small_network(), 0.1, steps=7)
+    harder.compile("sgd", from_logits())
+    harder.fit(images, labels, verbose=2, **fit)
+    assert "the first 24 examples" in capsys.readouterr().out
+
+
+def test_what_is_said_or_all_of_a_plain_model_is_evaluated(capsys):
+    images, labels = small_images(24)
+    attack = PGDAttack(0.05, steps=2, seed=0)
+    model = small_network()
+    model.compile("sgd", from_logits())
+    robust = RobustnessEvaluation((images, labels), attack)
+    model.fit(images, labels, callbacks=[robust], verbose=2)
+    assert "RobustnessEvaluation" not in capsys.readouterr().out
+    last = evaluate_robustness(model, (images, labels), attack, verbose=0)
+    assert robust.last_accuracy == {"val_pgd2_accuracy": last.accuracy["pgd2"]}
+    with pytest.raises(ValueError, match="`max_examples`"):
+        RobustnessEvaluation((images, labels), attack, max_examples=0)
+
+
+def test_the_choice_is_in_the_config():
+    attack = PGDAttack(0.05, steps=2, seed=0)
+    robust = RobustnessEvaluation(
+        small_images(8), attack, max_examples=5, class_names=["a", "b", "c"]
+    )
+    config = robust.get_config()
+    assert config["max_examples"] == 5
+    assert config["class_names"] == ["a", "b", "c"]
