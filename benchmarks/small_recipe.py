@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import per_example
 from absl import app, flags
+from consistent import ConsistentFree
 from interleaved import InterleavedFree, interleaved
 from per_example import PerExampleFree, with_index
 from trials import BASE_UPDATES, NETWORKS, TRIALS, settings_of
@@ -36,6 +37,8 @@ from keras_free_adv import (
     evaluate_robustness,
     files,
 )
+from keras_free_adv.evaluation.intervals import binomial_interval
+from keras_free_adv.evaluation.report_table import markdown
 from keras_free_adv.optimizers import Muon
 from keras_free_adv.recipes.linear_cycle import LinearCycle
 
@@ -50,6 +53,7 @@ flags.DEFINE_bool("table", False, "Print the results that there are.")
 
 EPSILON = 8 / 255
 EPOCHS = 10
+HELD_OUT = 5000
 
 
 def network(settings: dict[str, Any]) -> keras.Model:
@@ -77,6 +81,16 @@ def compiled(settings: dict[str, Any], made: keras.Model, updates: int) -> keras
             perturbed_input="image" if per_example else None,
         )
         model.augment = settings["augment"]
+    elif settings["method"] == "consistent":
+        model = ConsistentFree(
+            made,
+            settings["epsilon"],
+            replays=settings["replays"],
+            step_size=settings["step_size"],
+            epsilon_warmup_steps=round(settings["warmup"] * updates),
+        )
+        for name in ("restart", "first", "consistency"):
+            setattr(model, name, settings[name])
     elif settings["method"] == "interleaved":
         model = InterleavedFree(
             made,
@@ -226,17 +240,22 @@ def trained(name: str, seed: int) -> None:
 
 
 def table() -> str:
-    """All results, a line each."""
-    found = sorted(Path(FLAGS.output).glob("*/*/result.json"))
-    lines = ["| share | trial | seed | updates | minutes | natural | pgd10 |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for path in found:
-        r = json.loads(path.read_text())
-        lines.append(
-            f"| {path.parts[-3]} | {r['trial']} | {r['seed']} | {r['updates']:,} "
-            f"| {r['minutes']:.1f} | {r['natural']:.1%} | {r['pgd10']:.1%} |"
-        )
-    return "\n".join(lines)
+    """All results, a line each; accuracy with half the width of its 95% interval."""
+    found = [
+        (float(path.parts[-3]), json.loads(path.read_text()))
+        for path in Path(FLAGS.output).glob("*/*/result.json")
+    ]
+    rows = [["time", "trial", "seed", "updates", "natural", "PGD-10"]]
+    for share, r in sorted(found, key=lambda pair: (pair[0], pair[1]["pgd10"])):
+        cells = [f"{20 * share:g} min", f"`{r['trial']}`", str(r["seed"])]
+        cells += [f"{r['updates']:,}", percent(r["natural"]), percent(r["pgd10"])]
+        rows.append(cells)
+    return markdown(rows)
+
+
+def percent(share: float) -> str:
+    low, high = binomial_interval(round(share * HELD_OUT), HELD_OUT)
+    return f"{100 * share:.1f} ± {50 * (high - low):.1f}"
 
 
 def cost() -> str:

@@ -332,3 +332,71 @@ def test_a_card_is_printed_and_a_run_without_reports_gets_none(tmp_path):
     assert "--about=SENTENCE are needed" in said
     said = fails("make_pretrained.py", f"--run={tmp_path}", "--about=Mine.")
     assert "is not the folder of a run" in said
+
+
+@pytest.mark.long
+@pytest.mark.by_hand
+def test_recipes_are_compared_over_seeds(tmp_path):
+    flags = [
+        "--recipes=digits_free4,digits_fgsm_rs",
+        "--seeds=0,1",
+        "--attacks=pgd20",
+        "--examples=120",
+        "--autoattack_examples=20",
+        "--verbose=0",
+        f"--output={tmp_path}",
+    ]
+    assert "No run is finished" in fails("compare_recipes.py", "--notrain", *flags)
+    out = run("compare_recipes.py", *flags)
+    assert "== keras-free-adv train --recipe=digits_fgsm_rs" in out
+    printed = (tmp_path / "comparison.md").read_text()
+    assert printed in out
+    seeds = []
+    for name in ("digits_free4", "digits_free4-seed1"):
+        report = json.loads((tmp_path / name / "report-pgd20-120.json").read_text())
+        seeds.append(f"{100 * report['accuracy']['pgd20']:.1f}")
+    assert f"| {', '.join(seeds)} |" in printed
+    assert "p = " in printed
+    again = run("compare_recipes.py", *flags)
+    assert "==" not in again
+    assert printed in again
+
+
+def test_means_over_seeds_have_the_intervals_of_student():
+    program = textwrap.dedent(
+        """
+        import compare_recipes
+        print(compare_recipes.mean_and_half([40.0, 41.0, 42.0]))
+        print(compare_recipes.difference([40.0, 41.0, 42.0], [38.0, 38.5, 39.0]))
+        print(compare_recipes.mean_and_half([40.0]))
+        """
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=EXAMPLES,
+        env=ENVIRONMENT,
+        check=True,
+    ).stdout.split("\n")
+    # 4.303 * 1 / sqrt(3) = 2.48; 2.776 * sqrt(1 / 3 + 0.25 / 3) = 1.79.
+    assert out[:3] == ["41.0 ± 2.5", "+2.5 ± 1.8", "40.0"]
+
+
+def test_compare_recipes_names_what_it_cannot_use():
+    assert "--recipes=NAME,NAME is needed" in fails("compare_recipes.py")
+    said = fails("compare_recipes.py", "--recipes=digits_fre4")
+    assert "Did you mean digits_free4" in said
+
+
+def test_the_results_page_holds_the_trials_that_are_kept():
+    root = EXAMPLES.parent
+    program = [sys.executable, str(root / "benchmarks/small_recipe.py"), "--table"]
+    kept = f"--output={root / 'docs/measured/small_recipe'}"
+    out = subprocess.run(
+        [*program, kept], capture_output=True, text=True, env=ENVIRONMENT, check=True
+    ).stdout
+    page = (root / "docs/results.md").read_text().splitlines()
+    printed = [line for line in out.splitlines() if line.startswith("|")]
+    assert len(printed) > 40
+    assert [line for line in printed if line not in page] == []

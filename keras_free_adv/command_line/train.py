@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import keras
 from absl import flags
@@ -26,7 +25,6 @@ from keras_free_adv.command_line.command import CommandError
 from keras_free_adv.command_line.image_data import ImageData
 from keras_free_adv.command_line.recipes import named
 from keras_free_adv.command_line.subject import Subject, subject
-from keras_free_adv.data.addressable_dataset import entry_of, minibatches_from
 from keras_free_adv.distribution import workers
 from keras_free_adv.distribution.named_strategy import named_strategy
 from keras_free_adv.recipes import Recipe, building
@@ -189,23 +187,12 @@ class Training:
             say("The accuracy of the training is that under its attack.")
         if backup.epoch:
             say(f"Continuing after epoch {backup.epoch} of {recipe.epochs}.")
-        settings: dict[str, Any] = {}
-        source = self.images.minibatches
-        if recipe.method == "natural":
-            # A plain Keras model does not know its place in the data: enter it here.
-            first = backup.epoch * recipe.steps_per_epoch
-            if entry_of(source) is None:
-                source = source.repeat().skip(first)
-            else:
-                source = minibatches_from(source, first)
-            settings["shuffle"] = False
         history = model.fit(
-            source,
+            self.images.minibatches,
             epochs=recipe.epochs,
             steps_per_epoch=recipe.steps_per_epoch,
             callbacks=self._callbacks(backup),
             verbose=self._verbose(),
-            **settings,
         )
         if writes():
             path = self.folder / run_folder.HISTORY

@@ -7,7 +7,6 @@ from keras_free_adv.command_line import values as typed
 from keras_free_adv.command_line.image_data import ImageData, Wanted, image_data
 from keras_free_adv.command_line.new_head import shape_and_classes, with_classes
 from keras_free_adv.command_line.subject import Subject
-from keras_free_adv.distribution import workers
 from keras_free_adv.recipes import Recipe, building
 
 # Height and width of photographs, unless the user or the network says another.
@@ -18,10 +17,6 @@ def training_images(
     values: flags.FlagValues, recipe: Recipe, data: str | None, start: Subject | None
 ) -> ImageData:
     """The minibatches to train on: the recipe's, or those the user names."""
-    # Of a short last minibatch Keras may leave a device without an image, and fails.
-    several = workers.replica_count(workers.strategy_in_force()) > 1
-    if several and recipe.method == "natural":
-        recipe = recipe.replaced(drop_remainder=True)
     if data is None and start is None:
         dataset = building.data(
             recipe, recipe.train_split, seed=values.seed, data_dir=values.data_dir

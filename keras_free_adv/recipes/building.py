@@ -15,15 +15,14 @@ import keras
 
 from keras_free_adv import datasets, zoo
 from keras_free_adv.attacks.pgd_attack import PGDAttack
-from keras_free_adv.distribution import workers
 from keras_free_adv.evaluation.paper_attacks import paper_attacks
 from keras_free_adv.optimizers.muon import Muon
 from keras_free_adv.recipes.linear_cycle import LinearCycle
 from keras_free_adv.recipes.recipe import Recipe
 from keras_free_adv.training.free_adversarial_model import FreeAdversarialModel
+from keras_free_adv.training.natural_model import NaturalModel
 from keras_free_adv.training.pgd_adversarial_model import PGDAdversarialModel
 from keras_free_adv.training.trades_model import TRADESModel
-from keras_free_adv.training.wrapped_model import WrappedModel
 from keras_free_adv.zoo.pixels import standardized_channels
 
 # Per channel, pixels in [0, 1].
@@ -121,12 +120,12 @@ def _network(
 def compiled(recipe: Recipe, network: keras.Model) -> keras.Model:
     """The network, wrapped for its method and compiled.
 
-    On many machines even natural training needs a wrapper: Keras' own `fit` fails.
+    Natural training has a wrapper too: what differs from row to row is the method, and
+    not how minibatches are drawn or an interrupted training goes on.
     """
     decay_weights(recipe, network)
     if recipe.method == "natural":
-        several = workers.many_workers(workers.strategy_in_force())
-        model = WrappedModel(network) if several else network
+        model = NaturalModel(network)
     else:
         model = _METHODS[recipe.method](
             network,

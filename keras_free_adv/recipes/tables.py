@@ -7,6 +7,7 @@
 from typing import Any
 
 from keras_free_adv.evaluation.published_figures import published_figures
+from keras_free_adv.recipes.compact import compact_rows
 from keras_free_adv.recipes.recipe import Recipe
 from keras_free_adv.recipes.small import PHOTOS, digits_rows, small_rows
 
@@ -196,6 +197,7 @@ TABLES: dict[str, list[Recipe]] = {
         _imagenet("resnet50_2pgd", 90, "pgd", steps=2, step_size=2 / 255),
     ],
     "cifar10_baselines": [*_fast_rows(), _TRADES],
+    "cifar10_compact": compact_rows(),
     "cifar10_small": small_rows("cifar10", (2, 4, 8, 10)),
     "digits": digits_rows(),
     "photos": [PHOTOS],

@@ -210,14 +210,14 @@ def test_an_update_of_every_full_scale_recipe_runs(name, request):
 
 def test_a_recipe_may_train_with_a_larger_epsilon_and_another_optimizer():
     recipe = recipes.get("photos")
-    assert (recipe.epsilon, recipe.training_epsilon) == (8 / 255, 14 / 255)
+    assert (recipe.epsilon, recipe.training_epsilon) == (8 / 255, 10 / 255)
     network = building.network(recipe, classes=3, input_shape=(16, 16, 3))
     model = building.compiled(recipe, network)
-    assert model.epsilon == pytest.approx(14 / 255)
+    assert model.epsilon == pytest.approx(10 / 255)
     assert isinstance(model.optimizer, Muon)
     assert model.optimizer.ns_dtype == "float32"
     assert {a.epsilon for a in building.attacks(recipe)} == {8 / 255}
     half = recipe.replaced(epsilon=4 / 255, policy="mixed_bfloat16")
-    assert half.training_epsilon == pytest.approx(7 / 255)
-    assert half.method_arguments["step_size"] == pytest.approx(14 / 255)
+    assert half.training_epsilon == pytest.approx(5 / 255)
+    assert half.method_arguments["step_size"] == pytest.approx(10 / 255)
     assert building.optimizer(half).ns_dtype == "bfloat16"
