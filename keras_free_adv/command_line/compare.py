@@ -7,11 +7,12 @@ from typing import Any
 import keras
 
 from keras_free_adv import files
-from keras_free_adv.command_line import console, run_folder, training_start
+from keras_free_adv.command_line import console, model_card, run_folder, training_start
 from keras_free_adv.command_line import values as typed
 from keras_free_adv.command_line.command import CommandError
 from keras_free_adv.command_line.evaluate import ball, short_name
 from keras_free_adv.command_line.image_data import ImageData, Wanted, image_data
+from keras_free_adv.command_line.model_card import ModelCard
 from keras_free_adv.command_line.named_attacks import named_attacks
 from keras_free_adv.command_line.recipes import named
 from keras_free_adv.command_line.subject import Subject, subject
@@ -72,7 +73,9 @@ def run(values: Any, train: str, test: str | None = None) -> None:
             folder=folder,
             verbose=_verbose(values.verbose),
         )
-    _publish(comparison, folder)
+    _publish(
+        comparison, folder, ModelCard(epsilon, norm, (low, high), images.class_names)
+    )
     if values.open:
         webbrowser.open((folder / PAGE).resolve().as_uri())
 
@@ -122,8 +125,8 @@ def _verbose(typed_in: str) -> str | int:
     return 2 if typed_in == "auto" and found == 0 else found
 
 
-def _publish(comparison: MethodComparison, folder: Path) -> None:
-    """Writes page, table and networks, and prints."""
+def _publish(comparison: MethodComparison, folder: Path, card: ModelCard) -> None:
+    """Writes page, table and networks with their cards, and prints."""
     comparison.to_html(folder / PAGE)
     files.write_text(folder / "comparison.md", comparison.to_markdown())
     for name, network in comparison.models.items():
@@ -131,6 +134,7 @@ def _publish(comparison: MethodComparison, folder: Path) -> None:
         if not path.exists():
             with files.atomic_write(path) as beside:
                 network.save(beside)
+            model_card.write(path, card)
     print(comparison)
     print(f"Page: {folder / PAGE}")
     print(f"Networks: {folder}/METHOD/model.keras")

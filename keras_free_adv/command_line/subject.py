@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_free_adv import pixel_scale, zoo
-from keras_free_adv.command_line import run_folder
+from keras_free_adv.command_line import model_card, run_folder
 from keras_free_adv.command_line.command import CommandError
 from keras_free_adv.first_layers import unwrapped
 from keras_free_adv.recipes import Recipe
@@ -25,6 +25,7 @@ class Subject(NamedTuple):
         norm: of that, if known.
         class_names: the names of its classes, if known.
         own_data: whether it is a run on data that its user brought.
+        card_range: the range of its pixels, if its card says it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Subject(NamedTuple):
     norm: str | None = None
     class_names: tuple[str, ...] | None = None
     own_data: bool = False
+    card_range: tuple[float, float] | None = None
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -49,13 +51,13 @@ class Subject(NamedTuple):
         return shape[1:]
 
     def value_range(self, said: tuple[float, float] | None) -> tuple[float, float]:
-        """The range of its pixels: what is said, else what it shows.
+        """The range of its pixels: what is said, else its card's, else what it shows.
 
         Raises:
             CommandError: the model contradicts what is said.
         """
         try:
-            return pixel_scale.resolve(said, self.model)
+            return pixel_scale.resolve(said or self.card_range, self.model)
         except ValueError as error:
             raise CommandError(f"--value_range: {error}", "value_range") from error
 
@@ -114,10 +116,19 @@ def _of_run(name: str, folder: Path) -> Subject:
 
 
 def _of_file(name: str, path: Path) -> Subject:
-    model = run_folder.loaded(path)
+    model, card = run_folder.loaded(path), model_card.read(path)
     epsilon: Any = getattr(model, "epsilon", None)
     if unwrapped(model) is model or epsilon is None:
-        return Subject(name, _fast(model), path.parent, path.stem)
+        return Subject(
+            name,
+            _fast(model),
+            path.parent,
+            path.stem,
+            epsilon=card.epsilon,
+            norm=card.norm if card.epsilon is None else card.norm or "linf",
+            class_names=card.class_names,
+            card_range=card.value_range,
+        )
     low, high = pixel_scale.resolve(None, model)
     return Subject(
         name,
@@ -126,6 +137,7 @@ def _of_file(name: str, path: Path) -> Subject:
         path.stem,
         epsilon=epsilon / (high - low),
         norm=getattr(model, "norm", None),
+        class_names=card.class_names,
     )
 
 

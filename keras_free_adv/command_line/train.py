@@ -18,11 +18,18 @@ from keras_free_adv import (
     backends,
     evaluate_robustness,
     files,
+    pixel_scale,
 )
 from keras_free_adv.callbacks.epoch_seconds import EpochSeconds
-from keras_free_adv.command_line import console, run_folder, training_start
+from keras_free_adv.command_line import (
+    console,
+    model_card,
+    run_folder,
+    training_start,
+)
 from keras_free_adv.command_line.command import CommandError
 from keras_free_adv.command_line.image_data import ImageData
+from keras_free_adv.command_line.model_card import ModelCard
 from keras_free_adv.command_line.recipes import named
 from keras_free_adv.command_line.subject import Subject, subject
 from keras_free_adv.distribution import workers
@@ -174,6 +181,7 @@ class Training:
             if writes():
                 with files.atomic_write(path) as beside:
                     model.save(beside)
+                model_card.write(path, self._card(model))
         if writes():  # here, for a run that was killed just after it was saved
             shutil.rmtree(self.folder / "backup", ignore_errors=True)
         return model
@@ -209,6 +217,16 @@ class Training:
             return self.recipe
         low, high = self.start.value_range(None)
         return self.recipe.replaced(epsilon=self.recipe.epsilon * (high - low))
+
+    def _card(self, model: keras.Model) -> ModelCard:
+        """What the model's file does not know, wherever it is copied to."""
+        recipe, natural = self.recipe, self.recipe.method == "natural"
+        return ModelCard(
+            epsilon=None if natural else recipe.epsilon,
+            norm=None if natural else recipe.norm,
+            value_range=pixel_scale.resolve(None, model),
+            class_names=self.images.class_names,
+        )
 
     def _network(self, policy: str | None = None) -> keras.Model:
         """The recipe's network, or the user's, for the classes of the data."""

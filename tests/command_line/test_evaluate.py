@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_free_adv.command_line.commands import COMMANDS
-from tests.command_line.program import typed
+from tests.command_line.program import fails, typed
 
 
 def test_a_file_is_evaluated_with_what_the_flags_say(tmp_path):
@@ -23,6 +23,27 @@ def test_a_file_is_evaluated_with_what_the_flags_say(tmp_path):
     (written,) = tmp_path.glob("mine-report-pgd20-16-digits-epsilon*.json")
     found = json.loads(written.read_text())
     assert found["threat_models"]["pgd20"]["epsilon"] == pytest.approx(8 / 255)
+
+
+def test_a_card_beside_a_file_says_what_the_model_does_not_know(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    path = tmp_path / "mine.keras"
+    model.save(path)
+    names = [f"digit {number}" for number in range(10)]
+    card = {"epsilon": 0.1, "norm": "l2", "value_range": [-1, 1]}
+    (tmp_path / "mine.card.json").write_text(json.dumps(card))
+    flags = ["--attacks=pgd20", "--examples=8", "--verbose=0"]
+    typed("evaluate", path, "digits", *flags)
+    (written,) = tmp_path.glob("mine-report-*.json")
+    threat = json.loads(written.read_text())["threat_models"]["pgd20"]
+    assert threat["epsilon"] == pytest.approx(0.2)  # of a range that is two wide
+    assert threat["norm"] == "l2"
+    assert threat["value_range"] == [-1, 1]
+    # Other classes than those of the data are noticed, as of a run.
+    (tmp_path / "mine.card.json").write_text(json.dumps({**card, "class_names": names}))
+    assert "other classes than the model" in fails("evaluate", path, "digits", *flags)
 
 
 def test_the_scale_of_a_plain_model_is_read_off_its_first_layer(tmp_path):

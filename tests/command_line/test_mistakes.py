@@ -36,6 +36,13 @@ def folder(tmp_path_factory):
     images = np.zeros((4, 8, 8, 1))
     np.savez(folder / "short.npz", x=images, y=np.zeros(3))
     np.savez(folder / "wide.npz", x=images + 7.0, y=np.zeros(4))
+    for name, card in (
+        ("carded", "{"),
+        ("told", '{"epsilon": 0}'),
+        ("odd", '{"e": 1}'),
+    ):
+        shutil.copy(folder / "my.keras", folder / f"{name}.keras")
+        (folder / f"{name}.card.json").write_text(card)
     (folder / "run").mkdir()
     (folder / "run" / "settings.json").write_text("{}")
     (folder / "unfinished").mkdir()
@@ -116,6 +123,9 @@ MISTAKES = [
     ("evaluate my.keras digits --epsilon=0.1 --output=a.txt", "end with .html"),
     ("evaluate my.keras digits --epsilon=0.1 --value_range=255,0", "two rising"),
     ("evaluate scaled.keras digits --epsilon=0.1 --value_range=0,1", "--value_range: "),
+    ("evaluate carded.keras digits", "carded.card.json, the card of carded.keras, can"),
+    ("evaluate told.keras digits", "told.card.json, the card of told.keras, cannot be"),
+    ("evaluate odd.keras digits", "it says ['e']; expected some of ['epsilon', 'norm'"),
     ("train", "--recipe=NAME is needed"),
     ("train --recipe=digits_fre8", "Did you mean digits_free8"),
     ("train --recipe=digits_free8 --set=epoch=3", "a recipe has no such setting"),

@@ -25,6 +25,7 @@ def test_train_writes_the_model_the_history_the_report_and_the_settings(tmp_path
     flags = [f"--recipe=digits_{row}", "--test_examples=64", "--monitor_every=1"]
     out = typed("train", *flags, *QUICK, f"--output={tmp_path}")
     assert {p.name for p in tmp_path.iterdir()} == {
+        "model.card.json",
         "history.json",
         "model.keras",
         "report-paper-64.html",
