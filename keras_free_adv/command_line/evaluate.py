@@ -10,7 +10,12 @@ from keras_free_adv import files
 from keras_free_adv.command_line import console
 from keras_free_adv.command_line import values as typed
 from keras_free_adv.command_line.command import CommandError
-from keras_free_adv.command_line.image_data import ImageData, Wanted, image_data
+from keras_free_adv.command_line.image_data import (
+    ImageData,
+    Wanted,
+    image_data,
+    refuse_flags_that_do_not_apply,
+)
 from keras_free_adv.command_line.named_attacks import named_attacks
 from keras_free_adv.command_line.subject import Subject, subject
 from keras_free_adv.evaluation.html_page import verdict
@@ -124,8 +129,10 @@ def data_for(
         )
     height, width, channels = attacked.image_shape
     size = values.image_size
+    name = data or recipe.dataset  # type: ignore[union-attr]
+    refuse_flags_that_do_not_apply(values, name, height)
     return image_data(
-        data or recipe.dataset,  # type: ignore[union-attr]
+        name,
         Wanted(
             (height or size, width or size, channels),
             value_range,

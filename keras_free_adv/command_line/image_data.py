@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import flags
 
 from keras_free_adv import datasets
 from keras_free_adv.command_line import console
@@ -94,6 +95,46 @@ class ImageData(NamedTuple):
     minibatches: Any
     class_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
+
+
+def refuse_flags_that_do_not_apply(
+    values: flags.FlagValues, name: str, size: int | None
+) -> None:
+    """Raises if a flag was typed that says nothing of this data.
+
+    Args:
+        values: the flags, those of `_define_data`.
+        name: of the data.
+        size: height and width that the model takes; None for any.
+    """
+    kind = _kind_of(name)
+    applies = {
+        "split": ("an .npz", "a data set"),
+        "pixels": ("an .npz",),
+        "crop": ("a folder",),
+        "data_dir": ("a data set",),
+    }
+    for flag, kinds in applies.items():
+        if values[flag].present and kind not in kinds:
+            raise CommandError(
+                f"--{flag} is for {' and '.join(kinds)}. Received: {name}, which is "
+                f"{kind}. Leave it out.",
+                flag,
+            )
+    if size is not None and values.image_size not in (None, size):
+        raise CommandError(
+            f"--image_size={values.image_size}: the model takes images of "
+            f"{size}x{size} pixels, to which all are brought. Leave it out.",
+            "image_size",
+        )
+
+
+def _kind_of(name: str) -> str:
+    if Path(name).is_dir():
+        return "a folder"
+    if Path(name).suffix == ".npz":
+        return "an .npz"
+    return "a function" if _FUNCTION.fullmatch(name) else "a data set"
 
 
 def image_data(name: str, wanted: Wanted) -> ImageData:

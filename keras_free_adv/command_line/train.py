@@ -86,6 +86,12 @@ def run(values: flags.FlagValues, data: str | None = None) -> None:
             "network. Leave it out, and evaluate the run when it is trained.",
             "monitor_every",
         )
+    if values["test_examples"].present and (data is not None or values.weights):
+        raise CommandError(
+            "--test_examples is for a recipe on its own data, with its own network. "
+            "Leave it out, and evaluate the run when it is trained.",
+            "test_examples",
+        )
     strategy = named_strategy(values.strategy)
     try:
         scope = contextlib.nullcontext() if strategy is None else strategy.scope()

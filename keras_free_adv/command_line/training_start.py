@@ -4,7 +4,12 @@ import keras
 from absl import flags
 
 from keras_free_adv.command_line import values as typed
-from keras_free_adv.command_line.image_data import ImageData, Wanted, image_data
+from keras_free_adv.command_line.image_data import (
+    ImageData,
+    Wanted,
+    image_data,
+    refuse_flags_that_do_not_apply,
+)
 from keras_free_adv.command_line.new_head import shape_and_classes, with_classes
 from keras_free_adv.command_line.subject import Subject
 from keras_free_adv.recipes import Recipe, building
@@ -17,6 +22,8 @@ def training_images(
     values: flags.FlagValues, recipe: Recipe, data: str | None, start: Subject | None
 ) -> ImageData:
     """The minibatches to train on: the recipe's, or those the user names."""
+    fixed = None if start is None else start.image_shape[0]
+    refuse_flags_that_do_not_apply(values, data or recipe.dataset, fixed)
     if data is None and start is None:
         dataset = building.data(
             recipe, recipe.train_split, seed=values.seed, data_dir=values.data_dir

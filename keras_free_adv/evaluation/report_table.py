@@ -121,7 +121,7 @@ def _insert_column(rows: list[list[str]], title: str, cells: Mapping[str, str]) 
 
 
 def _footnote(report: "RobustnessReport") -> str:
-    text = f"{report.examples} examples; 95% binomial intervals"
+    text = f"{report.examples} examples; 95% intervals (Wilson's)"
     if report.label_accuracy:
         labels = len(next(iter(report.label_accuracy.values())))
         text += (
@@ -130,5 +130,5 @@ def _footnote(report: "RobustnessReport") -> str:
         )
     if "deterministic_ops" in report.settings:
         on = "on" if report.settings["deterministic_ops"] else "off"
-        text += f"; deterministic ops {on}"
+        text += f"; TensorFlow's deterministic operations {on}"
     return text

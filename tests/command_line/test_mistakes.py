@@ -109,6 +109,18 @@ MISTAKES = [
     ("evaluate digits_free digits --norm=l2", "--norm=l2 needs an epsilon of its own"),
     ("evaluate digits_free nested/test", "has other classes than the model"),
     ("evaluate any_size.keras nested/test --epsilon=0.1", "Pass --image_size=224"),
+    (
+        "evaluate two.keras nested/test --epsilon=0.1 --split=x",
+        "--split is for an .npz",
+    ),
+    ("evaluate my.keras digits --epsilon=0.1 --crop", "--crop is for a folder. Rec"),
+    ("evaluate my.keras digits --epsilon=0.1 --pixels=0,1", "--pixels is for an .npz"),
+    (
+        "evaluate my.keras digits --epsilon=0.1 --image_size=9",
+        "takes images of 8x8",
+    ),
+    ("train nested/test --recipe=photos --test_examples=9", "--test_examples is for"),
+    ("train nested/test --recipe=photos --data_dir=x", "--data_dir is for a data set"),
     ("evaluate my.keras no.npz --epsilon=0.1", "There is no file 'no.npz'"),
     ("evaluate my.keras cut.npz --epsilon=0.1", "cut.npz cannot be read"),
     ("evaluate my.keras other.npz --epsilon=0.1", "must hold images and labels by"),
