@@ -94,9 +94,18 @@ def main(argv: list[str]) -> None:
     def targeted(epsilon: float) -> PGDAttack:
         return PGDAttack(epsilon, steps=FLAGS.steps, targeted=True, keep="last", seed=0)
 
+    first_two = dict(list(models.items())[:2])
     pictures: dict[str, Callable[[], Figure]] = {
+        "at_a_glance": lambda: plotting.plot_adversarial_examples(
+            first_two,
+            images,
+            aims,
+            targeted(EPSILON),
+            perturbations=False,
+            **named,
+        ),
         "targeted": lambda: plotting.plot_adversarial_examples(
-            dict(list(models.items())[:2]), images, aims, targeted(EPSILON), **named
+            first_two, images, aims, targeted(EPSILON), **named
         ),
         "input_gradients": lambda: plotting.plot_input_gradients(
             models, images, labels, **named

@@ -308,7 +308,8 @@ def test_cifar10_figures_draws_models_side_by_side(tmp_path):
     both = [f"--runs=one={path}", f"--runs=m=4={path}"]
     run("cifar10_figures.py", *both, "--steps=2", f"--output={tmp_path / 'figures'}")
     drawn = {file.name for file in (tmp_path / "figures").iterdir()}
-    names = ("targeted", "input_gradients", "large_epsilon", "loss_surface")
+    names = ("targeted", "at_a_glance", "input_gradients", "large_epsilon")
+    names += ("loss_surface",)
     assert drawn == {f"{name}.png" for name in names}
     said = fails("cifar10_figures.py", "--runs=one=nowhere")
     assert "--runs takes NAME=RUN or NAME=FILE. Received: one=nowhere" in said

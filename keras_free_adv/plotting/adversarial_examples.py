@@ -32,6 +32,7 @@ def plot_adversarial_examples(
     attack: Attack,
     *,
     class_names: Sequence[str] | None = None,
+    perturbations: bool = True,
 ) -> Figure:
     """Draws clean images, perturbations, adversarial images and predictions.
 
@@ -52,6 +53,7 @@ def plot_adversarial_examples(
             classes to reach, if the attack is targeted; or rows of several labels.
         attack: the attack, such as `PGDAttack(epsilon=8 / 255)`.
         class_names: names of the classes; their numbers by default.
+        perturbations: whether to draw them; without, one row follows for each model.
 
     Returns:
         A matplotlib figure.
@@ -77,7 +79,10 @@ def plot_adversarial_examples(
     names = checks.class_names(class_names, models)
     views, truth = checks.views_of(attack, models, images, labels)
 
-    columns, rows = len(images), 1 + 2 * len(models)
+    validation.boolean("perturbations", perturbations)
+
+    each = 2 if perturbations else 1
+    columns, rows = len(images), 1 + each * len(models)
     figure = new_figure(1.5 * columns + 1.2, 1.9 * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis, image, label in zip(axes[0], images, truth, strict=True):
@@ -89,12 +94,15 @@ def plot_adversarial_examples(
     )
     for number, (title, network) in enumerate(models.items()):
         adversarial = ops.convert_to_numpy(attack(images, labels, model=network))
-        above, below = axes[1 + 2 * number], axes[2 + 2 * number]
-        perturbations = adversarial - images
-        _show_perturbations(above, perturbations, attack, value_range)
-        _mark_unchanged(
-            above, perturbations, network, views[title], attack, images, truth
-        )
+        below = axes[each * (number + 1)]
+        if perturbations:
+            above = axes[each * number + 1]
+            found = adversarial - images
+            _show_perturbations(above, found, attack, value_range)
+            _mark_unchanged(above, found, network, views[title], attack, images, truth)
+            before = Reading(network, views[title], images)
+            for column, axis in enumerate(above):
+                axis.set_title(f"was {before.in_words(column, names)}", fontsize=TEXT)
         for axis, image in zip(below, adversarial, strict=True):
             show_image(axis, to_unit_range(image, value_range))
         below[0].set_ylabel(
@@ -102,12 +110,9 @@ def plot_adversarial_examples(
             fontsize=TEXT,
             fontweight="bold",
         )
-        before = Reading(network, views[title], images)
         after = Reading(network, views[title], adversarial)
         right = after.is_right(labels)
         for column in range(columns):
-            was = before.in_words(column, names)
-            above[column].set_title(f"was {was}", fontsize=TEXT)
             reached = bool(right[column]) == attack.targeted
             mark(below[column], after.in_words(column, names), reached)
     return figure

@@ -56,6 +56,22 @@ def test_what_the_model_made_of_the_clean_image_is_said():
     assert "ε = 0.1" in figure.axes[3].get_ylabel()
 
 
+def test_without_perturbations_each_model_has_one_row():
+    images, labels = small_images(3)
+    network = small_network()
+    attack = PGDAttack(0.25, steps=3, seed=0)
+    figure = plot_adversarial_examples(
+        {"one": network, "two": network}, images, labels, attack, perturbations=False
+    )
+    axes = np.array(figure.axes).reshape(3, 3)
+    adversarial = convert_to_numpy(attack(images, labels, model=network))
+    for row in (1, 2):
+        for axis, expected in zip(axes[row], adversarial, strict=True):
+            drawn = axis.images[0].get_array()[..., :1]
+            np.testing.assert_allclose(drawn, expected, atol=1e-6)
+    assert [axes[row, 0].get_ylabel() for row in (1, 2)] == ["one sees", "two sees"]
+
+
 @pytest.mark.parametrize("epsilon", [0.001, 1.0])
 def test_a_targeted_attack_reaches_the_label_or_not(tmp_path, epsilon):
     images, _ = small_images(3)
