@@ -1,5 +1,6 @@
 """Models that come with the package: files, cards, and what the cards claim."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -16,7 +17,12 @@ NAMES = zoo.pretrained_names()
 
 
 def images_of(card):
-    data = datasets.load(card.recipe["dataset"], split="test", batch_size=500)
+    """The first images that the card is of; without CIFAR-10, those in the package."""
+    name = card.recipe["dataset"]
+    there = Path(os.environ.get("TFDS_DATA_DIR", ""), name).is_dir()
+    if name == "cifar10" and not there:
+        name = "cifar10_sample"
+    data = datasets.load(name, split="test", batch_size=1000)
     return [np.asarray(part) for part in next(iter(data))]
 
 
@@ -43,8 +49,11 @@ def test_a_model_is_small_plain_and_as_its_card_says(name):
     images, labels = images_of(card)
     share, _, _, examples = card.accuracy["natural"]
     right = outputs_of(model, images[:examples]).argmax(1) == labels[:examples]
-    # Rounding differs between backends and machines: by an image, or two.
-    assert abs(right.sum() - share * examples) <= 2
+    if len(right) == examples:
+        # Rounding differs between backends and machines: by an image, or two.
+        assert abs(right.sum() - share * examples) <= 2
+    else:  # a part of them: within four deviations
+        assert abs(right.mean() - share) <= 4 * deviation(share, len(right))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,8 +66,13 @@ def test_a_model_withstands_what_its_card_says(name):
     found = keras.ops.convert_to_numpy(attack(images, labels, model=model))
     robust = (outputs_of(model, found).argmax(1) == labels).mean()
     expected = card.accuracy["pgd20x10"][0]
-    assert robust >= expected - 4 * np.sqrt(expected * (1 - expected) / 100)
+    assert robust >= expected - 4 * deviation(expected, 100)
     assert robust <= expected + 4 * np.sqrt(0.25 / 100)
+
+
+def deviation(share, examples):
+    """Of the share of so many examples."""
+    return np.sqrt(share * (1 - share) / examples)
 
 
 def test_a_card_is_read_as_it_was_written():
