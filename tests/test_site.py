@@ -187,3 +187,12 @@ def test_every_page_opens_in_a_browser(site, pages, server, size):
                 tab.screenshot(path=Path(shots) / file, full_page=True)
         browser.close()
     assert not wrong
+
+
+def test_every_page_says_the_version_and_where_the_source_is(site):
+    from keras_free_adv import __version__
+
+    for page in ("index.html", "results/index.html", "reference/training/index.html"):
+        text = (site / page).read_text()
+        assert f"keras_free_adv {__version__}" in text
+        assert ">source and issues</a>" in text

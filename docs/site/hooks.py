@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,26 @@ from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
 
 NOTEBOOKS = "tutorials/*.ipynb"
+VERSION = Path("keras_free_adv/version.py")
 DOWNLOAD = (
     "Read it here as it was run, or run it yourself: "
     "[the notebook]({stem}.ipynb){{ download }}, [the Python file]({stem}.py)"
     "{{ download }}.\n"
 )
+
+
+def on_config(config: Any) -> Any:
+    """Every page's footer says the version, and where the source is.
+
+    Not `repo_url`: with it each page asks GitHub for the number of stars.
+    """
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    version = re.search(r'__version__ = "(.+)"', VERSION.read_text())
+    config.copyright = (
+        f"{project['name']} {version[1] if version else ''} &middot; "
+        f'<a href="{project["urls"]["Homepage"]}">source and issues</a>'
+    )
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
