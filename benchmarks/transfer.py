@@ -5,8 +5,8 @@
 The small set is 20 of scikit-learn's digits of each class, enlarged to 32x32 pixels. A
 network is trained on it by Free training, for the same number of updates: from random
 weights, from the natural CIFAR-10 model, and from the robust one; or only a new last
-layer is, on features that stay. It prints the table of `docs/guides/transfer_learning.md`:
-accuracy on 360 other digits, natural and under PGD-20, means over the seeds.
+layer is, on features that stay. Printed are accuracies on 360 other digits, natural and
+under PGD-20, means over the seeds.
 """
 
 import statistics

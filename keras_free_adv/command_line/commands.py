@@ -82,6 +82,14 @@ def _define_verbose(values: flags.FlagValues) -> None:
     )
 
 
+def _define_demo(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "output", "robustness-demo.html", "The page.", flag_values=values
+    )
+    flags.DEFINE_bool("open", True, "Open the page in a browser.", flag_values=values)
+    flags.DEFINE_string("epsilon", "8/255", "As of evaluate.", flag_values=values)
+
+
 def _define_evaluate(values: flags.FlagValues) -> None:
     _define_ball(values)
     flags.DEFINE_list(
@@ -337,6 +345,17 @@ def _define_recipes(values: flags.FlagValues) -> None:
 
 
 _COMMANDS = (
+    Command(
+        name="demo",
+        summary="attacks a natural and a robust model on photographs",
+        arguments=(),
+        about="Attacks two pretrained models on 100 photographs that are in this "
+        "package, prints what they withstand, and writes a page with pictures. It "
+        "needs no network, and less than a minute.",
+        examples=("keras-free-adv demo",),
+        define=_define_demo,
+        interrupted="Nothing was written.",
+    ),
     Command(
         name="evaluate",
         summary="measures how robust a model is on your images",

@@ -20,6 +20,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def comparison_page(
+    title: str,
     verdict: str,
     reports: Mapping[str, RobustnessReport],
     tables: Sequence[tuple[str, list[list[str]]]],
@@ -28,6 +29,7 @@ def comparison_page(
     """The page: tables, curves, the same images on each network, and each report.
 
     Args:
+        title: of the page.
         verdict: the result in a sentence or two.
         reports: name of the network to its report, on the same images and attacks.
         tables: title and rows of each.
@@ -44,7 +46,7 @@ def comparison_page(
         for name, report in reports.items()
     )
     return document(
-        "Methods compared",
+        title,
         "".join(
             [
                 f'<p class="verdict">{html.escape(verdict)}</p>',

@@ -131,7 +131,9 @@ class MethodComparison:
         """
         tables = [("Accuracy", self._accuracies()), ("Paired tests", self._pairs())]
         curves = {name: self.curve(name) for name in self.reports}
-        page = comparison_page(self.verdict, self.reports, tables, curves)
+        page = comparison_page(
+            "Methods compared", self.verdict, self.reports, tables, curves
+        )
         files.write_text(Path(path), page)
 
     def _accuracies(self) -> list[list[str]]:
