@@ -231,6 +231,7 @@ def trained(name: str, seed: int) -> None:
         "seed": seed,
         "updates": updates,
         "parameters": plain.count_params(),
+        "examples": FLAGS.examples,
         "minutes": float((folder / "minutes.txt").read_text()),
         **report.accuracy,
         "settings": settings,
@@ -248,13 +249,15 @@ def table() -> str:
     rows = [["time", "trial", "seed", "updates", "natural", "PGD-10"]]
     for share, r in sorted(found, key=lambda pair: (pair[0], pair[1]["pgd10"])):
         cells = [f"{20 * share:g} min", f"`{r['trial']}`", str(r["seed"])]
-        cells += [f"{r['updates']:,}", percent(r["natural"]), percent(r["pgd10"])]
+        examples = r.get("examples", HELD_OUT)
+        shares = [percent(r[name], examples) for name in ("natural", "pgd10")]
+        cells += [f"{r['updates']:,}", *shares]
         rows.append(cells)
     return markdown(rows)
 
 
-def percent(share: float) -> str:
-    low, high = binomial_interval(round(share * HELD_OUT), HELD_OUT)
+def percent(share: float, examples: int) -> str:
+    low, high = binomial_interval(round(share * examples), examples)
     return f"{100 * share:.1f} ± {50 * (high - low):.1f}"
 
 

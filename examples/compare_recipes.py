@@ -6,7 +6,7 @@
 The first recipe is compared with each of the others: the difference of the means over
 the seeds, with its interval, and McNemar's test for the runs in the middle of each.
 Each run is a folder of its own, made by `keras-free-adv`; stop this program at any
-time, and the same command goes on. With `--notrain` it only prints what is there.
+time, and the same command goes on. With `--notrain` it prints what is there.
 """
 
 import math
@@ -138,7 +138,12 @@ def mean_and_half(values: list[float]) -> str:
     if len(values) < 2:
         return f"{mean:.1f}"
     spread = statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean:.1f} ± {_STUDENT[len(values) - 1] * spread:.1f}"
+    return f"{mean:.1f} ± {student(len(values) - 1) * spread:.1f}"
+
+
+def student(freedom: int) -> float:
+    """The 97.5% point of Student's distribution; a little too large above nine."""
+    return _STUDENT[min(freedom, len(_STUDENT) - 1)]
 
 
 def difference(one: list[float], other: list[float]) -> str:
@@ -148,7 +153,7 @@ def difference(one: list[float], other: list[float]) -> str:
         return f"{ahead:+.1f}"
     variance = sum(statistics.variance(v) / len(v) for v in (one, other))
     freedom = len(one) + len(other) - 2
-    return f"{ahead:+.1f} ± {_STUDENT[freedom] * math.sqrt(variance):.1f}"
+    return f"{ahead:+.1f} ± {student(freedom) * math.sqrt(variance):.1f}"
 
 
 def accuracy_table(groups: dict[str, list[Run]]) -> list[list[str]]:

@@ -135,8 +135,9 @@ class RobustnessEvaluation(EvaluationCallback):
         first = workers.worker_number(workers.strategy_of(self.model)) == 0
         if self.params.get("verbose") and first:
             print(
-                f"RobustnessEvaluation: the first {found:,} examples, which cost at "
-                "most a fifth of an epoch. `max_examples` says another number."
+                f"RobustnessEvaluation: the first {found:,} examples, or all if there "
+                "are fewer: they cost at most a fifth of an epoch. `max_examples` says "
+                "another number."
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

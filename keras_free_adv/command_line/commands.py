@@ -351,7 +351,7 @@ _COMMANDS = (
         arguments=(),
         about="Attacks two pretrained models on 100 photographs that are in this "
         "package, prints what they withstand, and writes a page with pictures. It "
-        "needs no network, and less than a minute.",
+        "needs no internet connection, and less than a minute.",
         examples=("keras-free-adv demo",),
         define=_define_demo,
         interrupted="Nothing was written.",

@@ -11,7 +11,13 @@ from keras_free_adv.command_line import console, model_card, run_folder, trainin
 from keras_free_adv.command_line import values as typed
 from keras_free_adv.command_line.command import CommandError
 from keras_free_adv.command_line.evaluate import ball, short_name
-from keras_free_adv.command_line.image_data import ImageData, Wanted, image_data
+from keras_free_adv.command_line.image_data import (
+    A_DATA_SET,
+    ImageData,
+    Wanted,
+    image_data,
+    kind_of,
+)
 from keras_free_adv.command_line.model_card import ModelCard
 from keras_free_adv.command_line.named_attacks import named_attacks
 from keras_free_adv.command_line.recipes import named
@@ -29,7 +35,7 @@ def run(values: Any, train: str, test: str | None = None) -> None:
     named(values.recipe)
     recipe = run_folder.changed_recipe(values.recipe, values.set)
     recipe = recipe.replaced(policy="float32")  # in which the attacks see a network
-    if test is None and Path(train).exists():
+    if test is None and kind_of(train) != A_DATA_SET:
         raise CommandError(
             f"TEST is needed: images that are not among those of {train}."
         )
@@ -56,21 +62,22 @@ def run(values: Any, train: str, test: str | None = None) -> None:
         network.compile(optimizer, building.loss(recipe))
         return network
 
-    probe = build_model()
     with console.without_warnings():  # the page has them
         comparison = compare_methods(
             build_model,
             images.minibatches,
-            _test_images(values, test or train, images, probe, (low, high)).minibatches,
+            _test_images(values, test or train, images, start, (low, high)).minibatches,
             methods=values.methods,
             seconds=60 * minutes,
             epsilon=epsilon * (high - low),
             norm=norm,
+            value_range=(low, high),
             attacks=attacks,
             max_examples=values.examples,
             epochs=values.epochs,
             seed=values.seed,
             folder=folder,
+            identity=_identity(values, recipe, train, images),
             verbose=_verbose(values.verbose),
         )
     _publish(
@@ -94,25 +101,45 @@ def _ball(values: Any, start: Subject | None, recipe: Recipe) -> tuple[float, st
     return typed.positive_number("epsilon", values.epsilon), values.norm or "linf"
 
 
+def _identity(
+    values: Any, recipe: Recipe, train: str, images: ImageData
+) -> dict[str, Any]:
+    """What the comparison depends on besides its settings."""
+    path = Path(train)
+    named = ("weights", "image_size", "crop", "pixels", "split", "test_split")
+    return {
+        "recipe": recipe.to_dict(),
+        "train": str(path.resolve()) if path.exists() else train,
+        "train_minibatches": _count(images.minibatches),
+        "class_names": images.class_names,
+        **{name: values[name].value for name in named},
+    }
+
+
+def _count(minibatches: Any) -> int | None:
+    """How many there are, if that is known before they are read."""
+    cardinality = getattr(minibatches, "cardinality", None)
+    return None if cardinality is None else int(cardinality())
+
+
 def _test_images(
     values: Any,
     name: str,
     images: ImageData,
-    network: keras.Model,
+    start: Subject | None,
     value_range: tuple[float, float],
 ) -> ImageData:
     """The images to attack, as those to train on are brought to the network."""
     return image_data(
         name,
         Wanted(
-            network.input_shape[1:],
+            training_start.image_shape(values, start),
             value_range,
             split=values.test_split,
             batch_size=128,
             crop=values.crop,
             seed=values.seed,
             classes=images.class_names,
-            units=network.output_shape[-1],
             pixels=typed.pixel_range("pixels", values.pixels),
             data_dir=values.data_dir,
         ),
@@ -127,14 +154,22 @@ def _verbose(typed_in: str) -> str | int:
 
 def _publish(comparison: MethodComparison, folder: Path, card: ModelCard) -> None:
     """Writes page, table and networks with their cards, and prints."""
-    comparison.to_html(folder / PAGE)
+    # Of attacks that were finished before, the pictures are on the page that is there.
+    pictures = all(
+        report.predicted is None or report.predicted.images is not None
+        for report in comparison.reports.values()
+    )
+    if pictures or not (folder / PAGE).exists():
+        comparison.to_html(folder / PAGE)
     files.write_text(folder / "comparison.md", comparison.to_markdown())
     for name, network in comparison.models.items():
         path = folder / name / "model.keras"
         if not path.exists():
+            natural = name == "natural"
+            told = card._replace(epsilon=None, norm=None) if natural else card
+            model_card.write(path, told)
             with files.atomic_write(path) as beside:
                 network.save(beside)
-            model_card.write(path, card)
     print(comparison)
     print(f"Page: {folder / PAGE}")
     print(f"Networks: {folder}/METHOD/model.keras")

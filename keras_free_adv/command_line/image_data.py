@@ -16,6 +16,8 @@ from keras_free_adv.datasets.photo_folder import class_names_of
 
 Range = tuple[float, float]
 
+A_DATA_SET = "a data set"
+
 _UNIT: Range = (0.0, 1.0)
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # The names of images and labels in an .npz, the first that are there.
@@ -107,12 +109,12 @@ def refuse_flags_that_do_not_apply(
         name: of the data.
         size: height and width that the model takes; None for any.
     """
-    kind = _kind_of(name)
+    kind = kind_of(name)
     applies = {
-        "split": ("an .npz", "a data set"),
+        "split": ("an .npz", A_DATA_SET),
         "pixels": ("an .npz",),
         "crop": ("a folder",),
-        "data_dir": ("a data set",),
+        "data_dir": (A_DATA_SET,),
     }
     for flag, kinds in applies.items():
         if values[flag].present and kind not in kinds:
@@ -129,12 +131,13 @@ def refuse_flags_that_do_not_apply(
         )
 
 
-def _kind_of(name: str) -> str:
+def kind_of(name: str) -> str:
+    """What a name of data stands for, in words."""
     if Path(name).is_dir():
         return "a folder"
     if Path(name).suffix == ".npz":
         return "an .npz"
-    return "a function" if _FUNCTION.fullmatch(name) else "a data set"
+    return "a function" if _FUNCTION.fullmatch(name) else A_DATA_SET
 
 
 def image_data(name: str, wanted: Wanted) -> ImageData:

@@ -185,9 +185,9 @@ class Training:
         else:
             model = self._trained()
             if writes():
+                model_card.write(path, self._card(model))
                 with files.atomic_write(path) as beside:
                     model.save(beside)
-                model_card.write(path, self._card(model))
         if writes():  # here, for a run that was killed just after it was saved
             shutil.rmtree(self.folder / "backup", ignore_errors=True)
         return model
@@ -195,7 +195,8 @@ class Training:
     def _trained(self) -> keras.Model:
         """Trains, or goes on training; returns the network in float32."""
         recipe, network = self.recipe, self._network()
-        model = building.compiled(self._on_scale_of_the_network(), network)
+        recipe_here = self._on_scale_of_the_network()
+        model = building.compiled(recipe_here, network, self._value_range())
         backup = BackupAndRestore(str(self.folder / "backup"), delete_checkpoint=False)
         if recipe.method != "natural":
             say("The accuracy of the training is that under its attack.")
@@ -217,6 +218,10 @@ class Training:
         trained.set_weights(network.get_weights())
         return trained
 
+    def _value_range(self) -> tuple[float, float] | None:
+        """The range of the pixels, where the user's network or its card says it."""
+        return None if self.start is None else self.start.value_range(None)
+
     def _on_scale_of_the_network(self) -> Recipe:
         """The recipe, its lengths on the scale of the pixels of the user's network."""
         if self.start is None:
@@ -230,7 +235,7 @@ class Training:
         return ModelCard(
             epsilon=None if natural else recipe.epsilon,
             norm=None if natural else recipe.norm,
-            value_range=pixel_scale.resolve(None, model),
+            value_range=self._value_range() or pixel_scale.resolve(None, model),
             class_names=self.images.class_names,
         )
 

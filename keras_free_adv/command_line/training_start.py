@@ -29,16 +29,10 @@ def training_images(
             recipe, recipe.train_split, seed=values.seed, data_dir=values.data_dir
         )
         return ImageData(recipe.dataset, dataset, tuple(dataset.class_names))
-    shape: tuple[int | None, ...] = (IMAGE_SIZE, IMAGE_SIZE, 3)
-    if values.image_size:
-        shape = (values.image_size, values.image_size, 3)
-    if start is not None:
-        height, width, channels = start.image_shape
-        shape = (height or shape[0], width or shape[1], channels)
     return image_data(
         data or recipe.dataset,
         Wanted(
-            shape,
+            image_shape(values, start),
             (0.0, 1.0) if start is None else start.value_range(None),
             split=values.split or recipe.train_split,
             batch_size=recipe.batch_size,
@@ -52,6 +46,17 @@ def training_images(
             data_dir=values.data_dir,
         ),
     )
+
+
+def image_shape(
+    values: flags.FlagValues, start: Subject | None
+) -> tuple[int | None, ...]:
+    """Height, width and channels that photographs are brought to."""
+    size = values.image_size or IMAGE_SIZE
+    if start is None:
+        return size, size, 3
+    height, width, channels = start.image_shape
+    return height or size, width or size, channels
 
 
 def network(

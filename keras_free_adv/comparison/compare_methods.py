@@ -29,6 +29,7 @@ from keras_free_adv.evaluation.evaluate_robustness import (
 )
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.evaluation.standard_attacks import standard_attacks
+from keras_free_adv.user_warnings import warn_user
 
 LOOKED_AT = 200  # examples under attack after each epoch
 LOOK = 10  # steps of that attack
@@ -45,12 +46,14 @@ def compare_methods(
     seconds: float = 600.0,
     epsilon: float | None = None,
     norm: str = "linf",
+    value_range: tuple[float, float] | None = None,
     attacks: Attack | Sequence[Attack] | None = None,
     max_examples: int | None = 1000,
     epochs: int = 10,
     batch_size: int = 128,
     seed: int = 0,
     folder: Any = None,
+    identity: Mapping[str, Any] | None = None,
     verbose: Any = "auto",
 ) -> MethodComparison:
     """Which method of training makes this network most robust in the time there is?
@@ -65,7 +68,8 @@ def compare_methods(
         build_model: makes the network, compiled as for natural training: its loss and
             optimizer are those of every method.
         train: (images, labels); or a tf.data.Dataset or PyDataset of minibatches.
-        test: the same kinds, of other images; not shuffled.
+        test: the same kinds, of other images; in a fixed order that mixes the classes,
+            since the first ones are attacked.
         methods: of "natural", "free" (m = 8; "free4" for m = 4), "fgsm_rs", "pgd7" and
             "trades"; or a dict of names to functions that wrap a network, such as
             `lambda network: FreeAdversarialModel(network, 8 / 255, step_size=0.02)`.
@@ -73,6 +77,7 @@ def compare_methods(
         epsilon: radius of the ball, on the pixel scale; None for 8/255 of the range of
             the model's pixels (L2: 128/255).
         norm: "linf" or "l2".
+        value_range: lowest and highest pixel value; None for what the model shows.
         attacks: attacks with a seed; None for PGD-20 and AutoAttack.
         max_examples: of `test` to attack in the end, the first ones; None for all.
         epochs: into how many parts a training is cut: after each there is a backup,
@@ -82,6 +87,8 @@ def compare_methods(
         seed: of weights, order and random starts.
         folder: where plan, weights and reports are kept. The same call goes on after
             an interruption, with the updates that were planned. None keeps nothing.
+        identity: what else the comparison depends on, such as the version of the data;
+            it is kept with the plan, and the folder of another one is refused.
         verbose: 0, 1, 2 or "auto", as of `fit`.
 
     Returns:
@@ -122,7 +129,7 @@ def compare_methods(
     }
     verbose = validation.one_of("verbose", verbose, ("auto", 0, 1, 2))
     probe = method_training.compiled_network(build_model)
-    value_range = pixel_scale.resolve(None, probe)
+    value_range = pixel_scale.resolve(value_range, probe)
     low, high = value_range
     if epsilon is None:
         epsilon = (high - low) * (128 / 255 if norm == "l2" else 8 / 255)
@@ -135,11 +142,13 @@ def compare_methods(
     settings |= {
         "epsilon": epsilon,
         "methods": list(chosen),
-        "parameters": probe.count_params() if probe.built else None,
+        "network": method_training.identity_of(probe),
         "train_checksum": _checksum(train),
+        **(identity or {}),
     }
     data = _fit_arguments(train, batch_size)
     looked_at = _first(test, value_range)
+    _warn_of_missing_classes(looked_at[1], probe)
 
     def make(name: str, updates: int) -> Any:
         keras.utils.set_random_seed(seed)
@@ -207,6 +216,19 @@ def _first(test: Any, value_range: tuple[float, float]) -> tuple[Any, Any]:
     )
     images, labels = zip(*batches, strict=True)
     return np.concatenate(images), np.concatenate(labels)
+
+
+def _warn_of_missing_classes(labels: np.ndarray, network: keras.Model) -> None:
+    """Warns if the first test examples are of a few classes only."""
+    shape = getattr(network, "output_shape", None)
+    classes = shape[-1] if isinstance(shape, tuple) and len(shape) == 2 else 1
+    numbers = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels
+    found = len(np.unique(numbers))
+    if len(labels) >= classes and found <= classes / 2:
+        warn_user(
+            f"The first {len(labels)} examples of `test` are of {found} of {classes} "
+            "classes, and the first ones are attacked. Shuffle them once, with a seed."
+        )
 
 
 def _planned(

@@ -66,7 +66,7 @@ def _examples(reports: Mapping[str, RobustnessReport]) -> str:
         for name, report in reports.items()
         if (shown := shown_images(report)) is not None
     }
-    if len(found) < len(reports):
+    if not found:
         return ""
     blocks = []
     for row in range(min(len(natural) for _, natural, _ in found.values())):

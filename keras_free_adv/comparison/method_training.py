@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,32 @@ def compiled_network(build_model: Callable[[], Any]) -> keras.Model:
     return network
 
 
+def identity_of(network: keras.Model) -> str:
+    """What tells a compiled network from another: layers, optimizer and loss."""
+    layers = [
+        f"{type(layer).__name__} {layer.count_params() if layer.built else None}"
+        for layer in network.layers
+    ]
+    config = _optimizer_of(network).get_config()
+    config.pop("name", None)  # Keras numbers them
+    loss = getattr(network.loss, "get_config", lambda: str(network.loss))()
+    text = json.dumps([layers, config, loss], default=str)
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _optimizer_of(network: keras.Model) -> keras.optimizers.Optimizer:
+    """The user's; under mixed_float16 Keras has wrapped it, to scale the loss."""
+    return getattr(network.optimizer, "inner_optimizer", network.optimizer)
+
+
 def wrapped(build_model: Callable[[], Any], method: Method, updates: int) -> Any:
-    """A network made anew, in its wrapper, compiled as it came.
+    """A network made anew, in its wrapper, with the loss and optimizer it came with.
 
     A learning rate that is a number falls along a cosine to zero over the updates; a
     schedule is the user's own.
     """
     network = compiled_network(build_model)
-    config = keras.optimizers.serialize(network.optimizer)
+    config = keras.optimizers.serialize(_optimizer_of(network))
     rate = config["config"]["learning_rate"]
     if isinstance(rate, (int, float)):
         schedule = keras.optimizers.schedules.CosineDecay(float(rate), updates)

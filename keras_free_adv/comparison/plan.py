@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,8 @@ def planned(
             raise ValueError(
                 f"Argument `seconds` must be enough for {epochs} epochs of {name!r}, "
                 f"whose updates take {each:.3g} s. Received: seconds={seconds:g}. "
-                f"Allow at least {each * epochs * replays[name]:.2g}, or fewer `epochs`"
-                "."
+                f"Allow at least {math.ceil(10 * each * epochs * replays[name]) / 10:g}"
+                ", or fewer `epochs`."
             )
         found[name] = minibatches * replays[name]
     return Plan(settings, dict(update_seconds), found)

@@ -7,6 +7,7 @@ from keras_free_adv import validation
 
 WIDTH, HEIGHT = 640, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 16, 40
+_COLORS = 5  # of the page; more curves share them
 _LINE = 20  # height of a line of the legend
 
 Points = list[tuple[float, float]]
@@ -94,6 +95,7 @@ def _share(share: float) -> float:
 
 
 def _color(number: int) -> str:
+    number %= _COLORS
     return f"var(--curve{number})" if number else "var(--bar)"
 
 

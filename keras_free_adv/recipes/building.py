@@ -117,20 +117,26 @@ def _network(
     return keras.Model(inputs, outputs, name=name.lower())
 
 
-def compiled(recipe: Recipe, network: keras.Model) -> keras.Model:
+def compiled(
+    recipe: Recipe,
+    network: keras.Model,
+    value_range: tuple[float, float] | None = None,
+) -> keras.Model:
     """The network, wrapped for its method and compiled.
 
     Natural training has a wrapper too: what differs from row to row is the method, and
-    not how minibatches are drawn or an interrupted training goes on.
+    not how minibatches are drawn or an interrupted training goes on. `value_range` is
+    that of the network's pixels; None for what its first layers show.
     """
     decay_weights(recipe, network)
     if recipe.method == "natural":
-        model = NaturalModel(network)
+        model = NaturalModel(network, value_range=value_range)
     else:
         model = _METHODS[recipe.method](
             network,
             recipe.training_epsilon or recipe.epsilon,
             norm=recipe.norm,
+            value_range=value_range,
             epsilon_warmup_steps=recipe.epsilon_warmup_steps,
             **recipe.method_arguments,
         )

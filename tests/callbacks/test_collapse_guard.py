@@ -286,7 +286,7 @@ def test_early_stopping_that_comes_first_ends_a_healthy_run_as_it_does():
 def test_it_agrees_with_an_evaluation_beside_it():
     attack = PGDAttack(EPSILON, steps=5, name="beside")
     data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)
-    beside = RobustnessEvaluation((*toy_data(100),), attack)
+    beside = RobustnessEvaluation((*toy_data(100),), attack, max_examples=100)
     history = train(HEALTHY, CollapseGuard(data, attack=attack), beside)[2]
     assert history[KEY] == history["val_beside_accuracy"] == HEALTHY
 

@@ -25,7 +25,7 @@ def attack():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: RobustnessEvaluation(DATASET, attack()),
+        lambda: RobustnessEvaluation(DATASET, attack(), max_examples=1000),
         lambda: CollapseGuard(DATASET, attack=attack()),
         lambda: CollapseGuard((IMAGES, LABELS)),
     ],

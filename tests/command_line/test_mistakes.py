@@ -148,6 +148,7 @@ MISTAKES = [
     ("train nested/test --recipe=photos --weights=no.keras", "no model 'no.keras'"),
     ("compare", "takes TRAIN [TEST]. Received: none"),
     ("compare nested/test", "TEST is needed: images that are not among those of"),
+    ("compare their_data:wrong", "TEST is needed: images that are not among those of"),
     ("compare digits --minutes=none", "--minutes must be a number above 0"),
     ("compare digits --methods=fre --recipe=digits_free8", "Argument `methods` must"),
     ("compare digits --recipe=digits_fre8", "Did you mean digits_free8"),

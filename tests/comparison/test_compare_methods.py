@@ -194,6 +194,52 @@ def test_the_plan_is_worked_out_by_hand():
     assert str(plan).splitlines()[1] == "free: 60 updates of 150 ms"
 
 
+def test_more_of_what_a_comparison_depends_on_is_told_apart(tmp_path):
+    settings = {"methods": ["natural"], "seconds": 0.5, "folder": tmp_path}
+    compared(**settings, identity={"data": "version 1"})
+    with pytest.raises(ValueError, match="data=version 1 .now version 2."):
+        compared(**settings, identity={"data": "version 2"})
+
+    def other():
+        network = build_model()
+        network.compile(keras.optimizers.SGD(0.01, 0.9), network.loss)
+        return network
+
+    with pytest.raises(ValueError, match="another comparison: network="):
+        compare_methods(
+            other,
+            TRAIN,
+            TEST,
+            methods=["natural"],
+            seconds=0.5,
+            epsilon=EPSILON,
+            attacks=PGDAttack(EPSILON, steps=10, seed=0),
+            epochs=2,
+            batch_size=32,
+            folder=tmp_path,
+            identity={"data": "version 1"},
+            verbose=0,
+        )
+
+
+@pytest.mark.filterwarnings("ignore:All .* examples are of one class")
+def test_test_examples_in_the_order_of_their_classes_are_noticed():
+    images, labels = TEST
+    one_class = images[labels == 0], labels[labels == 0]
+    with pytest.warns(UserWarning, match="are of 1 of 2 classes"):
+        compare_methods(
+            build_model,
+            TRAIN,
+            one_class,
+            methods=["natural"],
+            seconds=0.5,
+            epsilon=EPSILON,
+            attacks=PGDAttack(EPSILON, steps=2, seed=0),
+            epochs=1,
+            verbose=0,
+        )
+
+
 def test_too_little_time_is_refused():
     with pytest.raises(ValueError, match="Allow at least 8"):
         planned({"seconds": 1.0, "epochs": 2}, {"free": 1.0}, {"free": 4})
