@@ -62,24 +62,24 @@ def run(values: Any, train: str, test: str | None = None) -> None:
         network.compile(optimizer, building.loss(recipe))
         return network
 
-    with console.without_warnings():  # the page has them
-        comparison = compare_methods(
-            build_model,
-            images.minibatches,
-            _test_images(values, test or train, images, start, (low, high)).minibatches,
-            methods=values.methods,
-            seconds=60 * minutes,
-            epsilon=epsilon * (high - low),
-            norm=norm,
-            value_range=(low, high),
-            attacks=attacks,
-            max_examples=values.examples,
-            epochs=values.epochs,
-            seed=values.seed,
-            folder=folder,
-            identity=_identity(values, recipe, train, images),
-            verbose=_verbose(values.verbose),
-        )
+    tested = _test_images(values, test or train, images, start, (low, high))
+    comparison = compare_methods(
+        build_model,
+        images.minibatches,
+        tested.minibatches,
+        methods=values.methods,
+        seconds=60 * minutes,
+        epsilon=epsilon * (high - low),
+        norm=norm,
+        value_range=(low, high),
+        attacks=attacks,
+        max_examples=values.examples,
+        epochs=values.epochs,
+        seed=values.seed,
+        folder=folder,
+        identity=_identity(values, recipe, train, images),
+        verbose=_verbose(values.verbose),
+    )
     _publish(
         comparison, folder, ModelCard(epsilon, norm, (low, high), images.class_names)
     )

@@ -25,6 +25,7 @@ def comparison_page(
     reports: Mapping[str, RobustnessReport],
     tables: Sequence[tuple[str, list[list[str]]]],
     curves: Mapping[str, Curve],
+    warnings: Sequence[str] = (),
 ) -> str:
     """The page: tables, curves, the same images on each network, and each report.
 
@@ -34,6 +35,7 @@ def comparison_page(
         reports: name of the network to its report, on the same images and attacks.
         tables: title and rows of each.
         curves: name to (seconds of training, accuracies); empty for none.
+        warnings: why not to trust a number.
     """
     minutes = {
         name: {second / 60: share for second, share in zip(*curve, strict=True)}
@@ -50,6 +52,10 @@ def comparison_page(
         "".join(
             [
                 f'<p class="verdict">{html.escape(verdict)}</p>',
+                *(
+                    f'<p class="warning"><b>Warning.</b> {html.escape(warning)}</p>'
+                    for warning in warnings
+                ),
                 *(section(name, html_table(rows)) for name, rows in tables),
                 section("Robust accuracy over the training", drawn),
                 _examples(reports),

@@ -89,6 +89,15 @@ class MethodComparison:
     def _p_value(self, one: str, two: str) -> float:
         return self.reports[one].p_value(self.reports[two], self.attack)
 
+    @property
+    def warnings(self) -> list[str]:
+        """Why not to trust a number, of all reports; each with the method's name."""
+        return [
+            f"{method}: {said}"
+            for method, report in self.reports.items()
+            for said in report.warnings
+        ]
+
     def plot(self) -> Any:
         """Robust accuracy against training time: a matplotlib figure.
 
@@ -118,7 +127,8 @@ class MethodComparison:
     def to_markdown(self) -> str:
         """The tables in Markdown."""
         tables = f"{markdown(self._accuracies())}\n\n{markdown(self._pairs())}"
-        return f"{tables}\n\n{self.verdict}\n"
+        said = "".join(f"\n**Warning:** {warning}\n" for warning in self.warnings)
+        return f"{tables}\n\n{self.verdict}\n{said}"
 
     def to_html(self, path: Any) -> None:
         """Writes one page: tables, curve, the same images attacked on each network.
@@ -132,7 +142,12 @@ class MethodComparison:
         tables = [("Accuracy", self._accuracies()), ("Paired tests", self._pairs())]
         curves = {name: self.curve(name) for name in self.reports}
         page = comparison_page(
-            "Methods compared", self.verdict, self.reports, tables, curves
+            "Methods compared",
+            self.verdict,
+            self.reports,
+            tables,
+            curves,
+            self.warnings,
         )
         files.write_text(Path(path), page)
 

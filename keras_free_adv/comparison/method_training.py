@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -111,17 +112,17 @@ def trained(
         _make_savable(model.model)
         return model.model, json.loads((folder / HISTORY).read_text())
     backup = BackupAndRestore(folder / BACKUP, delete_checkpoint=False)  # type: ignore[arg-type]
-    history = model.fit(
-        **data,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        callbacks=[
-            EpochSeconds(),
-            RobustnessEvaluation(looked_at, attack, max_examples=len(looked_at[0])),
-            backup,
-        ],
-        verbose=verbose,
-    ).history
+    look = RobustnessEvaluation(looked_at, attack, max_examples=len(looked_at[0]))
+    with warnings.catch_warnings():
+        # For the curve few have to do; all else that is doubtful is said.
+        warnings.filterwarnings("ignore", "Only .* examples were evaluated")
+        history = model.fit(
+            **data,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=[EpochSeconds(), look, backup],
+            verbose=verbose,
+        ).history
     with files.atomic_write(folder / WEIGHTS) as beside:
         model.model.save_weights(beside)
     files.write_text(folder / HISTORY, json.dumps(history))

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.command_line.program import typed
+from tests.command_line.program import ended, typed
 
 
 @pytest.fixture
@@ -83,3 +83,19 @@ def test_a_data_set_has_its_own_test_split_and_a_network_may_be_brought(tmp_path
     assert [layer.name for layer in trained.layers] == [
         layer.name for layer in network.layers
     ]
+
+
+def test_a_training_that_stays_at_chance_is_told(tmp_path):
+    draw = np.random.default_rng(0)
+    images = draw.uniform(0, 1, (1200, 8, 8, 1)).astype("float32")
+    labels = draw.integers(0, 10, 1200)
+    np.savez(tmp_path / "noise.npz", x=images, y=labels)
+    status, _, told = ended(
+        *("compare", tmp_path / "noise.npz", tmp_path / "noise.npz"),
+        *("--recipe=digits_free8", "--set=batch_size=16", "--methods=fgsm_rs"),
+        *("--minutes=0.15", "--epochs=2", "--attacks=fgsm", "--examples=50"),
+        *("--verbose=0", f"--output={tmp_path / 'out'}"),
+    )
+    assert status == 0, told
+    assert "Training accuracy has stayed at chance" in told
+    assert "Warning." in (tmp_path / "out" / "comparison.html").read_text()

@@ -1,5 +1,6 @@
 """Methods compared for the same time, from a plan that is kept."""
 
+import dataclasses
 import json
 
 import keras
@@ -48,7 +49,7 @@ def build_model() -> keras.Model:
     return network
 
 
-def compared(**arguments):
+def compared(build=build_model, train=TRAIN, test=TEST, **arguments):
     settings = {
         "methods": ["natural", "free2", "fgsm_rs"],
         "seconds": 2.0,
@@ -58,7 +59,7 @@ def compared(**arguments):
         "batch_size": 32,
         "verbose": 0,
     }
-    return compare_methods(build_model, TRAIN, TEST, **(settings | arguments))
+    return compare_methods(build, train, test, **(settings | arguments))
 
 
 @pytest.fixture(scope="module")
@@ -150,18 +151,7 @@ def test_another_comparison_is_refused_the_folder(folder, comparison):
     with pytest.raises(ValueError, match="another comparison: epochs=2 .now 3."):
         compared(folder=folder, epochs=3)
     with pytest.raises(ValueError, match="train_checksum"):
-        compare_methods(
-            build_model,
-            TEST,
-            TEST,
-            methods=["natural", "free2", "fgsm_rs"],
-            seconds=2.0,
-            epsilon=EPSILON,
-            attacks=PGDAttack(EPSILON, steps=10, seed=0),
-            epochs=2,
-            batch_size=32,
-            folder=folder,
-        )
+        compared(train=TEST, folder=folder)
 
 
 def test_the_tables_show_what_the_reports_hold(comparison, tmp_path):
@@ -179,6 +169,18 @@ def test_the_tables_show_what_the_reports_hold(comparison, tmp_path):
     assert page.count("<polyline") == 3
     assert "http" not in page.replace("http-equiv", "")
     assert len(comparison.plot().axes[0].lines) == 3
+
+
+def test_what_a_report_doubts_is_said_of_the_comparison(comparison, tmp_path):
+    doubted = dataclasses.replace(comparison.reports["free2"], warnings=["a <doubt>"])
+    other = dataclasses.replace(
+        comparison, reports={**comparison.reports, "free2": doubted}
+    )
+    assert "free2: a <doubt>" in other.warnings
+    assert "**Warning:** free2: a <doubt>" in other.to_markdown()
+    other.to_html(tmp_path / "page.html")
+    beginning = (tmp_path / "page.html").read_text().split("<h2>")[0]
+    assert "free2: a &lt;doubt&gt;" in beginning
 
 
 def _robust(comparison, name):
@@ -206,20 +208,7 @@ def test_more_of_what_a_comparison_depends_on_is_told_apart(tmp_path):
         return network
 
     with pytest.raises(ValueError, match="another comparison: network="):
-        compare_methods(
-            other,
-            TRAIN,
-            TEST,
-            methods=["natural"],
-            seconds=0.5,
-            epsilon=EPSILON,
-            attacks=PGDAttack(EPSILON, steps=10, seed=0),
-            epochs=2,
-            batch_size=32,
-            folder=tmp_path,
-            identity={"data": "version 1"},
-            verbose=0,
-        )
+        compared(other, **settings, identity={"data": "version 1"})
 
 
 @pytest.mark.filterwarnings("ignore:All .* examples are of one class")
@@ -227,17 +216,7 @@ def test_test_examples_in_the_order_of_their_classes_are_noticed():
     images, labels = TEST
     one_class = images[labels == 0], labels[labels == 0]
     with pytest.warns(UserWarning, match="are of 1 of 2 classes"):
-        compare_methods(
-            build_model,
-            TRAIN,
-            one_class,
-            methods=["natural"],
-            seconds=0.5,
-            epsilon=EPSILON,
-            attacks=PGDAttack(EPSILON, steps=2, seed=0),
-            epochs=1,
-            verbose=0,
-        )
+        compared(test=one_class, methods=["natural"], seconds=0.5, epochs=1)
 
 
 def test_too_little_time_is_refused():
