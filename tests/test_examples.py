@@ -401,3 +401,34 @@ def test_the_results_page_holds_the_trials_that_are_kept():
     printed = [line for line in out.splitlines() if line.startswith("|")]
     assert len(printed) > 40
     assert [line for line in printed if line not in page] == []
+
+
+def test_the_results_page_holds_what_the_kept_compact_runs_print(tmp_path):
+    docs = EXAMPLES.parent / "docs"
+    folder = shutil.copytree(docs / "measured", tmp_path / "runs")
+    names = [f"cifar10_compact_{n}" for n in ("free", "fgsm_rs", "natural")]
+    out = run(
+        "compare_recipes.py",
+        "--notrain",
+        f"--recipes={','.join(names)}",
+        "--seeds=0",
+        "--examples=1000",
+        f"--output={folder}",
+    )
+    page = (docs / "results.md").read_text().splitlines()
+    printed = [line for line in out.splitlines() if line.startswith("|")]
+    assert len(printed) == 9
+    assert [line for line in printed if line not in page] == []
+    # The front page's figures are those.
+    for front in (docs.parent / "README.md", docs / "index.md"):
+        text = front.read_text()
+        free, natural = (
+            next(line for line in printed if line.startswith(f"| {name} |"))
+            for name in (names[0], names[2])
+        )
+        (_, _, _, minutes, clean, robust, *_), (_, _, _, longer, all_, none, *_) = (
+            [cell.strip() for cell in line.split("|")] for line in (free, natural)
+        )
+        assert f"| {all_}% | {clean}% |" in text
+        assert f"| {none}% | {robust}% |" in text
+        assert f"| {longer} | {minutes} |" in text

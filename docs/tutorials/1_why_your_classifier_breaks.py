@@ -25,9 +25,9 @@ warnings.filterwarnings("ignore", "Only .* examples were evaluated")
 # %% [markdown]
 # ## A classifier
 #
-# A small ResNet, trained on CIFAR-10 as networks usually are, in 20 minutes of one
-# core; nothing about it is special. It comes with the library, and so do 100 test
-# images, ten of each class: 32x32 pixels, in [0, 1].
+# A small ResNet, trained on CIFAR-10 as networks usually are; nothing about it is
+# special. It comes with the library, and so do 100 test images, ten of each class:
+# 32x32 pixels, in [0, 1].
 
 # %%
 test = datasets.load("cifar10_sample", split="test", batch_size=100)
