@@ -12,11 +12,8 @@ from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.callbacks.evaluation_callback import EvaluationCallback
 from keras_free_adv.data.labelled_batches import LabelledBatches
 from keras_free_adv.distribution import workers
-from keras_free_adv.evaluation.evaluate_robustness import (
-    check_seeds,
-    checked_attacks,
-    evaluate_robustness,
-)
+from keras_free_adv.evaluation.checked_attacks import check_seeds, checked_attacks
+from keras_free_adv.evaluation.evaluate_robustness import evaluate_robustness
 from keras_free_adv.predictions import predictions_of
 from keras_free_adv.training.adversarial_model import AdversarialModel
 from keras_free_adv.training.chance_warner import TRAINING_ACCURACY

@@ -11,12 +11,12 @@ from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.callbacks.evaluation_callback import EvaluationCallback
 from keras_free_adv.callbacks.evaluation_size import affordable_examples
 from keras_free_adv.distribution import workers
-from keras_free_adv.evaluation.evaluate_robustness import (
+from keras_free_adv.evaluation.checked_attacks import (
     check_seeds,
     checked_attacks,
-    evaluate_robustness,
     one_value_range,
 )
+from keras_free_adv.evaluation.evaluate_robustness import evaluate_robustness
 from keras_free_adv.user_warnings import each_kind_once
 
 

@@ -22,11 +22,8 @@ from keras_free_adv.comparison.methods import Method
 from keras_free_adv.comparison.plan import Plan
 from keras_free_adv.comparison.update_seconds import update_seconds
 from keras_free_adv.data.labelled_batches import LabelledBatches
-from keras_free_adv.evaluation.evaluate_robustness import (
-    check_seeds,
-    checked_attacks,
-    evaluate_robustness,
-)
+from keras_free_adv.evaluation.checked_attacks import check_seeds, checked_attacks
+from keras_free_adv.evaluation.evaluate_robustness import evaluate_robustness
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.evaluation.standard_attacks import standard_attacks
 from keras_free_adv.user_warnings import warn_user
@@ -160,31 +157,26 @@ def compare_methods(
             plan = _planned(settings, {name: make(name, 1) for name in chosen}, data)
             plans.keep(home, plan)
         _say(verbose, f"{plan}")
-        networks, histories, reports = {}, {}, {}
+        look = PGDAttack(
+            epsilon, steps=LOOK, norm=norm, value_range=value_range, seed=0
+        )
+        networks, histories = {}, {}
         for name in chosen:
             _say(verbose, f"Training: {name}")
             networks[name], histories[name] = method_training.trained(
                 functools.partial(make, name, plan.updates(name)),
                 data,
                 looked_at,
-                PGDAttack(
-                    epsilon, steps=LOOK, norm=norm, value_range=value_range, seed=0
-                ),
+                look,
                 epochs=epochs,
                 steps_per_epoch=plan.epoch_updates[name],
                 folder=home / name,
                 verbose=verbose,
             )
-        for name, network in networks.items():
-            _say(verbose, f"Attacking: {name}")
-            reports[name] = _report(
-                network,
-                test,
-                attacks,
-                home / name / FINISHED,
-                max_examples=max_examples,
-                verbose=0 if verbose in (0, 2) else "auto",
-            )
+        reports = {
+            name: _report(network, test, attacks, home / name, max_examples, verbose)
+            for name, network in networks.items()
+        }
     return MethodComparison(plan, reports, histories, networks)
 
 
@@ -244,21 +236,21 @@ def _report(
     network: keras.Model,
     test: Any,
     attacks: Sequence[Attack],
-    finished: Path,
-    *,
+    folder: Path,
     max_examples: int | None,
     verbose: Any,
 ) -> RobustnessReport:
-    """The report of a network; what is in the file `finished` is not done again."""
+    """The report of a network; what its folder holds of it is not done again."""
+    _say(verbose, f"Attacking: {folder.name}")
     report = evaluate_robustness(
         network,
         test,
         attacks,
         max_examples=max_examples,
-        resume=finished,
-        verbose=verbose,
+        resume=folder / FINISHED,
+        verbose=0 if verbose in (0, 2) else "auto",
     )
-    report.settings["model"] = finished.parent.name
+    report.settings["model"] = folder.name
     return report
 
 

@@ -12,10 +12,8 @@ from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.pgd_attack import PGDAttack
 from keras_free_adv.data.labelled_batches import LabelledBatches
 from keras_free_adv.evaluation.attack_warnings import share_of_range
-from keras_free_adv.evaluation.evaluate_robustness import (
-    checked_attacks,
-    evaluate_robustness,
-)
+from keras_free_adv.evaluation.checked_attacks import checked_attacks
+from keras_free_adv.evaluation.evaluate_robustness import evaluate_robustness
 from keras_free_adv.evaluation.robustness_report import NATURAL
 from keras_free_adv.evaluation.setting_warnings import ROUNDING
 from keras_free_adv.plotting import checks
