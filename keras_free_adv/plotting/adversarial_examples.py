@@ -94,26 +94,21 @@ def plot_adversarial_examples(
     )
     for number, (title, network) in enumerate(models.items()):
         adversarial = ops.convert_to_numpy(attack(images, labels, model=network))
-        below = axes[each * (number + 1)]
+        view, below = views[title], axes[each * (number + 1)]
         if perturbations:
             above = axes[each * number + 1]
             found = adversarial - images
             _show_perturbations(above, found, attack, value_range)
-            _mark_unchanged(above, found, network, views[title], attack, images, truth)
-            before = Reading(network, views[title], images)
+            _mark_unchanged(above, found, network, view, attack, images, truth)
+            before = Reading(network, view, images)
             for column, axis in enumerate(above):
                 axis.set_title(f"was {before.in_words(column, names)}", fontsize=TEXT)
-        for axis, image in zip(below, adversarial, strict=True):
-            show_image(axis, to_unit_range(image, value_range))
-        below[0].set_ylabel(
-            fitted(f"{title or 'the model'} sees", 1.4),
-            fontsize=TEXT,
-            fontweight="bold",
-        )
-        after = Reading(network, views[title], adversarial)
-        right = after.is_right(labels)
-        for column in range(columns):
-            reached = bool(right[column]) == attack.targeted
+        name = fitted(f"{title or 'the model'} sees", 1.4)
+        below[0].set_ylabel(name, fontsize=TEXT, fontweight="bold")
+        after = Reading(network, view, adversarial)
+        for column, right in enumerate(after.is_right(labels)):
+            show_image(below[column], to_unit_range(adversarial[column], value_range))
+            reached = bool(right) == attack.targeted
             mark(below[column], after.in_words(column, names), reached)
     return figure
 
