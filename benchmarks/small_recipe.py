@@ -81,25 +81,18 @@ def compiled(settings: dict[str, Any], made: keras.Model, updates: int) -> keras
             perturbed_input="image" if per_example else None,
         )
         model.augment = settings["augment"]
-    elif settings["method"] == "consistent":
-        model = ConsistentFree(
+    elif settings["method"] in ("consistent", "interleaved"):
+        interleaves = settings["method"] == "interleaved"
+        model = (InterleavedFree if interleaves else ConsistentFree)(
             made,
             settings["epsilon"],
-            replays=settings["replays"],
+            replays=1 if interleaves else settings["replays"],
             step_size=settings["step_size"],
             epsilon_warmup_steps=round(settings["warmup"] * updates),
         )
-        for name in ("restart", "first", "consistency"):
+        for name in ("group", "restart", "first", "consistency"):
             setattr(model, name, settings[name])
-    elif settings["method"] == "interleaved":
-        model = InterleavedFree(
-            made,
-            settings["epsilon"],
-            replays=1,
-            step_size=settings["step_size"],
-            epsilon_warmup_steps=round(settings["warmup"] * updates),
-        )
-        model.group, model.batch = settings["group"], settings["batch_size"]
+        model.batch = settings["batch_size"]
     elif settings["method"] == "natural":
         model = made
     else:

@@ -11,15 +11,13 @@ time, and the same command goes on. With `--notrain` it prints what is there.
 
 import math
 import statistics
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from absl import app, flags
 
 from keras_free_adv import RobustnessReport, files, recipes
-from keras_free_adv.command_line import run_folder
+from keras_free_adv.command_line import run_folder, subcommand
 from keras_free_adv.evaluation.report_table import markdown
 from keras_free_adv.recipes import Recipe
 
@@ -77,7 +75,7 @@ def make(recipe: Recipe, seed: int, attacks: str, examples: int) -> None:
     if FLAGS.data_dir:
         common.append(f"--data_dir={FLAGS.data_dir}")
     if not (folder / run_folder.MODEL).exists():
-        command(
+        subcommand.run(
             "train",
             f"--recipe={recipe.name}",
             f"--output={folder}",
@@ -85,7 +83,7 @@ def make(recipe: Recipe, seed: int, attacks: str, examples: int) -> None:
             *common,
         )
     if not run_folder.report_path(folder, attacks, examples).exists():
-        command(
+        subcommand.run(
             "evaluate",
             str(folder),
             f"--attacks={attacks}",
@@ -101,30 +99,16 @@ def report_page(folder: Path, attacks: str, examples: int) -> Path:
     return run_folder.report_path(folder, attacks, examples).with_suffix(".html")
 
 
-def command(*words: str) -> None:
-    """Runs `keras-free-adv`; stops with it."""
-    print(f"== keras-free-adv {' '.join(words)}", flush=True)
-    ended = subprocess.run(
-        [sys.executable, "-m", "keras_free_adv", *words], check=False
-    )
-    if ended.returncode:
-        raise SystemExit(ended.returncode)
-
-
 def found(recipe: Recipe, seed: int) -> Run | None:
     """What there is of a run, or None if it is not attacked yet."""
     folder = folder_of(recipe, seed)
-
-    def report(attacks: str, examples: int) -> RobustnessReport | None:
-        path = run_folder.report_path(folder, attacks, examples)
-        return RobustnessReport.from_json(path.read_text()) if path.exists() else None
-
-    decides = report(FLAGS.attacks, FLAGS.examples)
+    decides = run_folder.report_of(folder, FLAGS.attacks, FLAGS.examples)
     if decides is None:
         return None
     # What else the machine did beside some epochs is not the method's.
     seconds = recipe.epochs * min(run_folder.history_of(folder)["cpu_seconds"])
-    autoattack = report("autoattack", FLAGS.autoattack_examples)
+    examples = FLAGS.autoattack_examples
+    autoattack = run_folder.report_of(folder, "autoattack", examples)
     return Run(recipe, seed, decides, autoattack, seconds / 60)
 
 

@@ -15,15 +15,13 @@ that the processor spent on the training instead.
 """
 
 import dataclasses
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags
 
 from keras_free_adv import RobustnessReport, files, recipes
-from keras_free_adv.command_line import run_folder
+from keras_free_adv.command_line import run_folder, subcommand
 from keras_free_adv.plotting import plot_accuracy_against_time
 from keras_free_adv.recipes import Recipe
 
@@ -117,7 +115,7 @@ def make(recipe: Recipe) -> None:
     if FLAGS.data_dir:
         common.append(f"--data_dir={FLAGS.data_dir}")
     if not (folder / run_folder.MODEL).exists():
-        command(
+        subcommand.run(
             "train",
             f"--recipe={recipe.name}",
             f"--output={folder}",
@@ -131,7 +129,7 @@ def make(recipe: Recipe) -> None:
         wanted.append(("autoattack", FLAGS.autoattack_examples))
     for attacks, examples in wanted:
         if not run_folder.report_path(folder, attacks, examples).exists():
-            command(
+            subcommand.run(
                 "evaluate",
                 str(folder),
                 f"--attacks={attacks}",
@@ -140,26 +138,11 @@ def make(recipe: Recipe) -> None:
             )
 
 
-def command(*words: str) -> None:
-    """Runs `keras-free-adv`; stops with it."""
-    print(f"== keras-free-adv {' '.join(words)}", flush=True)
-    ended = subprocess.run(
-        [sys.executable, "-m", "keras_free_adv", *words], check=False
-    )
-    if ended.returncode:
-        raise SystemExit(ended.returncode)
-
-
 def measured(recipe: Recipe) -> Row | None:
     """What there is of a row, or None if it is not finished."""
     folder = folder_of(recipe)
     run_folder.check_is_of(folder, recipe, FLAGS.seed)
-
-    def report(attacks: str, examples: int) -> RobustnessReport | None:
-        path = run_folder.report_path(folder, attacks, examples)
-        return RobustnessReport.from_json(path.read_text()) if path.exists() else None
-
-    paper = report("paper", FLAGS.examples)
+    paper = run_folder.report_of(folder, "paper", FLAGS.examples)
     if paper is None:
         return None
     seconds = seconds_of(recipe)
@@ -168,7 +151,7 @@ def measured(recipe: Recipe) -> Row | None:
         sum(seconds) / 60,
         min(seconds) / recipe.steps_per_epoch,
         paper,
-        report("autoattack", FLAGS.autoattack_examples),
+        run_folder.report_of(folder, "autoattack", FLAGS.autoattack_examples),
     )
 
 

@@ -10,6 +10,7 @@ import keras
 from keras_free_adv import backends, files, recipes, renamed_arguments
 from keras_free_adv.command_line.command import CommandError
 from keras_free_adv.command_line.values import value_of
+from keras_free_adv.evaluation.robustness_report import RobustnessReport
 from keras_free_adv.recipes import Recipe
 from keras_free_adv.version import __version__
 
@@ -188,3 +189,9 @@ def class_names_of(folder: Path) -> tuple[str, ...] | None:
 def has_own_data(folder: Path) -> bool:
     """Whether a run was trained on data that its user brought."""
     return bool(_settings_of(folder).get("own_data"))
+
+
+def report_of(folder: Path, attacks: str, examples: int) -> RobustnessReport | None:
+    """A report that a run keeps, or None if it is not made yet."""
+    path = report_path(folder, attacks, examples)
+    return RobustnessReport.from_json(path.read_text()) if path.exists() else None
