@@ -74,6 +74,25 @@ def test_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
         assert (tmp_path / "robust.keras").exists()
 
 
+def test_the_block_of_kerashub_makes_a_network():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip(
+            "keras_hub", reason='needs pip install "keras_free_adv[keras-hub]"'
+        )
+    page = (ROOT / "docs/guides/transfer_learning.md").read_text()
+    (block,) = re.findall(r'```python title="KerasHub"\n(.*?)```', page, re.S)
+    names = {"keras": keras}
+    exec(compile(block, "transfer_learning.md", "exec"), names)
+    network = names["network"]
+    assert network.output_shape == (None, 3)
+    images = np.full((2, 64, 64, 3), 255.0, "float32")
+    # White is 1 after the division by 255 and the statistics of ImageNet.
+    scaled = network.layers[1](images)[0, 0, 0]
+    white = (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(scaled, white, atol=0.02)
+
+
 def test_terms_have_the_homes_that_the_page_names():
     page = (ROOT / "docs/inside/how_it_works.md").read_text()
     table = page.split("has its home:")[1].split("\n\n")[1]
