@@ -9,8 +9,6 @@ import pytest
 
 
 @pytest.mark.long
-@pytest.mark.by_hand  # others show the same, in less time
-@pytest.mark.long
 def test_rounds_warn_of_nothing(request):
     """2,000 rounds by hand, 6 in CI; the memory is in docs/reliability.md."""
     everything = "long" in request.config.getoption("markexpr")
