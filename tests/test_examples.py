@@ -75,8 +75,6 @@ def test_quickstart_prints_the_table_and_saves_what_it_says(ended_quickstart):
 
 
 @pytest.mark.long
-@pytest.mark.by_hand  # others show the same, in less time
-@pytest.mark.long
 @pytest.mark.by_hand
 def test_a_seed_makes_the_quickstart_repeatable_bit_for_bit(ended_quickstart, tmp_path):
     quickstart(tmp_path, seed=5)

@@ -64,8 +64,6 @@ def test_train_writes_the_model_the_history_the_report_and_the_settings(tmp_path
     assert not list(tmp_path.glob("*.partial"))
 
 
-@pytest.mark.long
-@pytest.mark.by_hand  # others show the same, in less time
 @pytest.mark.parametrize("row", [by_hand("natural"), "free4"])
 def test_the_same_command_continues_a_killed_run(tmp_path, row):
     def flags(folder):
