@@ -2,7 +2,7 @@
 
 A network of 0.7 million parameters whose first convolution has stride 2, SiLU, Muon and
 no augmentation but flips (7-PGD: none at all). Tuned for Free training, FGSM-RS and, in
-fewer trials, 7-PGD on the last 5,000 training images by `benchmarks/small_recipe.py`, see
+fewer trials, 7-PGD on the last 5,000 training images by `benchmarks/small_recipe.py`:
 docs/results.md. Every row takes as long as the Free row.
 """
 
