@@ -50,7 +50,7 @@ class Command:
     arguments: tuple[str, ...]
     about: str
     examples: tuple[str, ...]
-    define: Callable[[flags.FlagValues], None]
+    define: Callable[[flags.FlagValues], None] = lambda values: None
     interrupted: str = ""
 
     def flag_values(self) -> flags.FlagValues:

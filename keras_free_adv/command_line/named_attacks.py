@@ -6,7 +6,7 @@ from typing import Any
 import keras_free_adv as kfa
 from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.command_line.command import CommandError
-from keras_free_adv.command_line.commands import ATTACKS
+from keras_free_adv.command_line.commands.evaluate import ATTACKS
 
 # One look that is quick, and one whose figure can be trusted.
 STANDARD = ("pgd20", "autoattack")

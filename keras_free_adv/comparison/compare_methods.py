@@ -3,33 +3,24 @@
 import contextlib
 import functools
 import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_free_adv import geometry, pixel_scale, validation
+from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.attacks.pgd_attack import PGDAttack
-from keras_free_adv.comparison import method_training
-from keras_free_adv.comparison import methods as named
+from keras_free_adv.comparison import comparison_data, method_training
 from keras_free_adv.comparison import plan as plans
+from keras_free_adv.comparison.comparison_settings import ComparisonSettings
 from keras_free_adv.comparison.method_comparison import MethodComparison
 from keras_free_adv.comparison.methods import Method
 from keras_free_adv.comparison.plan import Plan
 from keras_free_adv.comparison.update_seconds import update_seconds
-from keras_free_adv.data.labelled_batches import LabelledBatches
-from keras_free_adv.evaluation.checked_attacks import check_seeds, checked_attacks
 from keras_free_adv.evaluation.evaluate_robustness import evaluate_robustness
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
-from keras_free_adv.evaluation.standard_attacks import standard_attacks
-from keras_free_adv.user_warnings import warn_user
 
-LOOKED_AT = 200  # examples under attack after each epoch
-LOOK = 10  # steps of that attack
 METHODS = ("natural", "free", "fgsm_rs", "pgd7")
 FINISHED = "attacked.partial"
 
@@ -116,111 +107,61 @@ def compare_methods(
             "Argument `build_model` must be a function that makes the network. "
             f"Received: {type(build_model).__name__}."
         )
-    geometry.get_norm(norm)
-    settings = {
-        "seconds": validation.positive_number("seconds", seconds),
-        "epochs": validation.positive_integer("epochs", epochs),
-        "batch_size": validation.positive_integer("batch_size", batch_size),
-        "seed": validation.seed("seed", seed),
-        "norm": norm,
-    }
     verbose = validation.one_of("verbose", verbose, ("auto", 0, 1, 2))
     probe = method_training.compiled_network(build_model)
-    value_range = pixel_scale.resolve(value_range, probe)
-    low, high = value_range
-    if epsilon is None:
-        epsilon = (high - low) * (128 / 255 if norm == "l2" else 8 / 255)
-    epsilon = validation.ball_radius(epsilon, value_range, norm)
-    chosen = named.chosen(methods, epsilon, norm, value_range)
-    if attacks is None:
-        attacks = standard_attacks(epsilon, norm=norm, value_range=value_range)
-    attacks = checked_attacks(attacks)
-    check_seeds(attacks, "A comparison needs")
-    settings |= {
-        "epsilon": epsilon,
-        "methods": list(chosen),
+    settings = ComparisonSettings.checked(
+        probe,
+        methods=methods,
+        seconds=seconds,
+        epsilon=epsilon,
+        norm=norm,
+        value_range=value_range,
+        attacks=attacks,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    data = comparison_data.fit_arguments(train, batch_size)
+    looked_at = comparison_data.first_examples(test, settings.value_range)
+    comparison_data.warn_of_missing_classes(looked_at[1], probe)
+    compared = {
+        **settings.to_dict(),
         "network": method_training.identity_of(probe),
-        "train_checksum": _checksum(train),
+        "train_checksum": comparison_data.checksum(train),
         **(identity or {}),
     }
-    data = _fit_arguments(train, batch_size)
-    looked_at = _first(test, value_range)
-    _warn_of_missing_classes(looked_at[1], probe)
 
     def make(name: str, updates: int) -> Any:
         keras.utils.set_random_seed(seed)
-        return method_training.wrapped(build_model, chosen[name], updates)
+        return method_training.wrapped(build_model, settings.methods[name], updates)
 
     with _home(folder) as home:
-        plan = plans.kept(home, settings)
+        plan = plans.kept(home, compared)
         if plan is None:
-            plan = _planned(settings, {name: make(name, 1) for name in chosen}, data)
+            timed = {name: make(name, 1) for name in settings.methods}
+            plan = _planned(compared, timed, data)
             plans.keep(home, plan)
         _say(verbose, f"{plan}")
-        look = PGDAttack(
-            epsilon, steps=LOOK, norm=norm, value_range=value_range, seed=0
-        )
         networks, histories = {}, {}
-        for name in chosen:
+        for name in settings.methods:
             _say(verbose, f"Training: {name}")
             networks[name], histories[name] = method_training.trained(
                 functools.partial(make, name, plan.updates(name)),
                 data,
                 looked_at,
-                look,
+                settings.look,
                 epochs=epochs,
                 steps_per_epoch=plan.epoch_updates[name],
                 folder=home / name,
                 verbose=verbose,
             )
         reports = {
-            name: _report(network, test, attacks, home / name, max_examples, verbose)
+            name: _report(
+                network, test, settings.attacks, home / name, max_examples, verbose
+            )
             for name, network in networks.items()
         }
     return MethodComparison(plan, reports, histories, networks)
-
-
-def _fit_arguments(train: Any, batch_size: int) -> dict[str, Any]:
-    if isinstance(train, (tuple, list)):
-        if len(train) != 2:
-            raise ValueError(
-                "Argument `train` must be (images, labels). Received: "
-                f"{len(train)} parts."
-            )
-        return {"x": train[0], "y": train[1], "batch_size": batch_size}
-    return {"x": train}
-
-
-def _checksum(train: Any) -> int | None:
-    """Of arrays; what a dataset holds is not known before it is read."""
-    if not isinstance(train, (tuple, list)):
-        return None
-    checksum = 0
-    for part in train:
-        checksum = zlib.crc32(np.ascontiguousarray(part).data, checksum)
-    return checksum
-
-
-def _first(test: Any, value_range: tuple[float, float]) -> tuple[Any, Any]:
-    """The first test examples, as arrays."""
-    batches = LabelledBatches(
-        test, batch_size=None, max_examples=LOOKED_AT, value_range=value_range
-    )
-    images, labels = zip(*batches, strict=True)
-    return np.concatenate(images), np.concatenate(labels)
-
-
-def _warn_of_missing_classes(labels: np.ndarray, network: keras.Model) -> None:
-    """Warns if the first test examples are of a few classes only."""
-    shape = getattr(network, "output_shape", None)
-    classes = shape[-1] if isinstance(shape, tuple) and len(shape) == 2 else 1
-    numbers = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels
-    found = len(np.unique(numbers))
-    if len(labels) >= classes and found <= classes / 2:
-        warn_user(
-            f"The first {len(labels)} examples of `test` are of {found} of {classes} "
-            "classes, and the first ones are attacked. Shuffle them once, with a seed."
-        )
 
 
 def _planned(
