@@ -24,6 +24,7 @@ from keras_free_adv import (
     PGDAttack,
     datasets,
     evaluate_robustness,
+    zoo,
 )
 from keras_free_adv.plotting import plot_adversarial_examples
 
@@ -179,12 +180,64 @@ at_the_edge = np.mean(np.abs(free.delta) > 0.999 * EPSILON)
 print(f"{at_the_edge:.0%} of delta's values; {free.count_params():,} weights")
 
 # %% [markdown]
+# ## A small set of your own: begin with a robust network
+#
+# All of the above began with random weights. With few images that is a waste: features
+# that are robust on photographs are a good start for anything else (Salman et al.
+# 2020). Twenty digits of each class, enlarged to color images of 32x32 pixels, stand in
+# for your photographs. `zoo.pretrained` has a small ResNet that Free training made
+# robust on CIFAR-10; it gets a new last layer, and all of it is trained on.
+
+# %%
+EACH = 20  # images of a class
+FURTHER = 100  # updates
+SMALLER_EPSILON = 0.1
+
+
+def enlarged(images):
+    images = keras.ops.image.resize(images, (32, 32), interpolation="bicubic")
+    images = keras.ops.convert_to_numpy(keras.ops.clip(images, 0, 1))
+    return np.repeat(images, 3, axis=-1)
+
+
+every, of_every = (part.numpy() for part in next(iter(train.unbatch().batch(1437))))
+few = np.concatenate([np.flatnonzero(of_every == c)[:EACH] for c in range(10)])
+few_images, few_labels = enlarged(every[few]), of_every[few]
+others = enlarged(images[:100]), labels[:100]
+attack_on_few = PGDAttack(SMALLER_EPSILON, steps=20, seed=0)
+
+
+def free_training_of(body):
+    keras.utils.set_random_seed(0)
+    features = keras.Model(body.inputs, body.layers[-1].input)
+    inputs = keras.Input((32, 32, 3))
+    net = keras.Model(inputs, keras.layers.Dense(10)(features(inputs)))
+    model = FreeAdversarialModel(net, epsilon=SMALLER_EPSILON, replays=4)
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, FURTHER)
+    model.compile(keras.optimizers.Adam(rate), loss_of, metrics=["accuracy"])
+    model.fit(few_images, few_labels, batch_size=50, epochs=FURTHER // 4, verbose=0)
+    found = evaluate_robustness(net, others, [attack_on_few], verbose=0)
+    return {name: f"{share:.1%}" for name, share in found.accuracy.items()}
+
+
+for name, body in {
+    "random weights": zoo.compact_resnet(activation="silu"),
+    "a robust network": zoo.pretrained("cifar10_compact_free"),
+}.items():
+    print(f"beginning with {name}: {free_training_of(body)}")
+
+# %% [markdown]
+# The same updates, the same images. Three seeds, more updates, a natural network to
+# begin with, and backbones of `keras.applications` and KerasHub are in [transfer
+# learning](../guides/transfer_learning.md).
+#
 # ## What to take along
 #
 # - `model = FreeAdversarialModel(model, epsilon=...)`, and `fit` as before.
 # - `epochs=N` costs what N natural epochs cost. The data is passed through N / m times,
 #   so train for several times m epochs.
 # - `free.model` is your own network: save it, export it, serve it.
+# - Few images? Begin with a robust network.
 # - An accuracy under PGD is an upper bound: [can you trust that
 #   number?](3_can_you_trust_that_number.ipynb)
 # - A run that matters is watched, backed up and measured: [CIFAR-10,

@@ -12,23 +12,15 @@ from absl import flags
 from keras_free_adv import datasets
 from keras_free_adv.command_line import console
 from keras_free_adv.command_line.command import CommandError
+from keras_free_adv.datasets.array_file import array_file
 from keras_free_adv.datasets.photo_folder import class_names_of
 
 Range = tuple[float, float]
 
 A_DATA_SET = "a data set"
 
-_UNIT: Range = (0.0, 1.0)
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-# The names of images and labels in an .npz, the first that are there.
-_ARRAYS = (
-    ("x_{split}", "y_{split}"),
-    ("{split}_images", "{split}_labels"),
-    ("x", "y"),
-    ("images", "labels"),
-)
 _NAMED = 10  # of the files that are skipped
-_IN_ADVANCE = 16_384  # of float images, to see which range they are of
 
 
 class Wanted(NamedTuple):
@@ -243,29 +235,38 @@ def _of_data_set(name: str, wanted: Wanted) -> ImageData:
 
 
 def _of_arrays(name: str, wanted: Wanted) -> ImageData:
-    if not Path(name).exists():
-        raise CommandError(f"There is no file {name!r}.")
-    images, labels = _arrays_in(name, wanted.split)
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or len(images) != len(labels):
+    try:
+        found = array_file(name, wanted.split)
+    except FileNotFoundError as error:
+        raise CommandError(str(error)) from error
+    except ValueError as error:
+        raise CommandError(f"{name} {error}") from error
+    try:
+        low, high = found.pixel_range(wanted.pixels)
+    except ValueError as error:
         raise CommandError(
-            f"{name} must hold images [examples, height, width, channels] and as many "
-            f"labels. Received: arrays of the shapes {images.shape} and {labels.shape}."
-        )
-    low, high = _range_of(name, images, wanted.pixels)
+            f"{name} {error}: say their range. Pass --pixels=0,255, or what it is.",
+            "pixels",
+        ) from error
+    images, labels, class_names = found
+    if class_names is not None:
+        wanted.check_classes(name, class_names)
     if wanted.trains:
         share = (images.astype("float32") - low) / (high - low)
-        return _to_train_on(name, share, labels, wanted)
+        return _to_train_on(name, share, labels, wanted, class_names)
     to_low, to_high = wanted.value_range
     if (low, high) != (to_low, to_high) or images.dtype == np.uint8:
         share = (images.astype("float32") - low) / (high - low)
         images = to_low + (to_high - to_low) * share
-    return ImageData(name, (images.astype("float32"), labels))
+    return ImageData(name, (images.astype("float32"), labels), class_names)
 
 
 def _to_train_on(
-    name: str, images: np.ndarray, labels: np.ndarray, wanted: Wanted
+    name: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    wanted: Wanted,
+    class_names: tuple[str, ...] | None = None,
 ) -> ImageData:
     """Arrays, images in [0, 1], as minibatches."""
     dataset = datasets.load_arrays(
@@ -279,39 +280,7 @@ def _to_train_on(
         drop_remainder=wanted.drop_remainder,
         value_range=wanted.value_range,
     )
-    return ImageData(name, dataset)  # its classes have no names
-
-
-def _arrays_in(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(name, allow_pickle=False) as file:
-            for pair in _ARRAYS:
-                x, y = (one.format(split=split) for one in pair)
-                if x in file and y in file:
-                    return file[x], file[y]
-            held = ", ".join(file) or "nothing"
-    except (OSError, ValueError, EOFError) as error:
-        raise CommandError(f"{name} cannot be read: {error}") from error
-    expected = "; ".join(" and ".join(pair).format(split=split) for pair in _ARRAYS)
-    raise CommandError(
-        f"{name} must hold images and labels by the names {expected}. Received: {held}."
-    )
-
-
-def _range_of(name: str, images: np.ndarray, said: Range | None) -> Range:
-    if said is not None:
-        return said
-    if images.dtype == np.uint8:
-        return 0.0, 255.0
-    looked_at = images[:_IN_ADVANCE]
-    lowest, highest = float(looked_at.min()), float(looked_at.max())
-    if lowest >= 0.0 and highest <= 1.0:
-        return _UNIT
-    raise CommandError(
-        f"{name} holds pixels from {lowest:g} to {highest:g}: say their range. Pass "
-        "--pixels=0,255, or what it is.",
-        "pixels",
-    )
+    return ImageData(name, dataset, class_names)
 
 
 def _returned_by(name: str) -> Any:

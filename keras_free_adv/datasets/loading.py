@@ -49,11 +49,13 @@ def load(
 
     Args:
         name: "digits" (scikit-learn's, 8x8 gray images, no download); "cifar10_sample"
-            (100 test images of CIFAR-10, ten of each class, from this package); or the
+            (100 test images of CIFAR-10, ten of each class, from this package); the
             name of any image classification set of TensorFlow Datasets, such as
-            "cifar10", "cifar100" or "imagenet2012".
-        split: "train" or "test" for digits, "test" for the sample; a TFDS split such
-            as "train[:90%]".
+            "cifar10", "cifar100" or "imagenet2012"; or the path of an .npz file with
+            `x_train`, `y_train`, `x_test`, `y_test` (uint8, or floats in [0, 1]), and
+            `class_names` if you like.
+        split: "train" or "test" for digits and an .npz, "test" for the sample; a TFDS
+            split such as "train[:90%]".
         batch_size: images in a minibatch; the last of a pass may be shorter.
         augment: "none", "flip" or "standard". For images of one size, "flip" flips
             left to right at random (not digits and letters, which mirroring would turn
@@ -111,6 +113,8 @@ def load(
         source = sources.digits(split)
     elif name == "cifar10_sample":
         source = sources.cifar10_sample(split)
+    elif name.endswith(".npz"):
+        source = sources.from_array_file(name, split)
     else:
         source = sources.from_tfds(name, split, data_dir)
     varies = None in source.shape[:2]
@@ -243,8 +247,7 @@ def load_arrays(
     )
     x = validation.image_array("images", np.asarray(images, "float32"))
     validation.pixels_in_range("images", x, (0.0, 1.0))
-    y = np.asarray(labels).reshape(len(labels), -1)
-    y = y.argmax(-1) if y.shape[-1] > 1 else y[:, 0].astype("int64")
+    y = sources.labels_as_numbers(labels)
     names = tuple(map(str, range(int(y.max()) + 1)))
     examples = tf.data.Dataset.from_tensor_slices((x, y))
     source = Source(examples, len(x), x.nbytes, names, x.shape[1:], "pixels")

@@ -1,12 +1,14 @@
-"""The examples of a set, still encoded: from this package, scikit-learn, or TFDS."""
+"""The examples of a set, as stored: of this package, scikit-learn, a file, TFDS."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_free_adv import validation
+from keras_free_adv.datasets.array_file import array_file
 
 LARGE = 100_000
 CIFAR10_SAMPLE = Path(__file__).with_name("cifar10_sample.npz")
@@ -79,6 +81,36 @@ def digits(split: str) -> Source:
     examples = tf.data.Dataset.from_tensor_slices((x, y))
     names = tuple(str(digit) for digit in range(10))
     return Source(examples, len(x), x.nbytes, names, (8, 8, 1), "pixels", mirrors=False)
+
+
+def from_array_file(name: str, split: str) -> Source:
+    """An .npz file: see `array_file`."""
+    try:
+        stored = array_file(name, split)
+        low, high = stored.pixel_range()
+    except FileNotFoundError as error:
+        raise ValueError(f"Argument `name`: {error}") from error
+    except ValueError as error:
+        raise ValueError(
+            f"Argument `name`: {name} {error}. Pixels must be uint8, or floats in "
+            f"[0, 1]. Received: split={split!r}."
+        ) from error
+    x, y = stored.images, labels_as_numbers(stored.labels)
+
+    def in_unit_range(image: Any, label: Any) -> tuple[Any, Any]:
+        return (tf.cast(image, tf.float32) - low) / (high - low), label
+
+    examples = tf.data.Dataset.from_tensor_slices((x, y)).map(
+        in_unit_range, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    names = stored.class_names or tuple(map(str, range(int(y.max()) + 1)))
+    return Source(examples, len(x), x.nbytes, names, x.shape[1:], "pixels")
+
+
+def labels_as_numbers(labels: np.ndarray) -> np.ndarray:
+    """Numbers of classes, `[N]`, of numbers or one-hot rows."""
+    y = np.asarray(labels).reshape(len(labels), -1)
+    return y.argmax(-1) if y.shape[-1] > 1 else y[:, 0].astype("int64")
 
 
 def from_tfds(name: str, split: str, data_dir: str | None) -> Source:
