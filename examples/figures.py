@@ -2,11 +2,12 @@
 
     python examples/figures.py --output=figures
 
-Trains one small network naturally, by Free and by 7-PGD training on scikit-learn's
-digits (no download), and draws with it whatever `keras_free_adv.plotting` has: a file
-of each format for each figure, named after what it shows, and index.md, a gallery with
-captions. PNG is for slides, PDF for LaTeX, SVG for the web and for changes by hand.
-Under five minutes on two cores.
+Draws whatever `keras_free_adv.plotting` has: what an attack does to photographs, on the
+natural and the robust CIFAR-10 network that come with the package; and curves, of one
+small network that it trains naturally, by Free and by 7-PGD training on scikit-learn's
+digits. Nothing is downloaded. It writes a file of each format for each figure, named
+after what it shows, and index.md, a gallery with captions. PNG is for slides, PDF for
+LaTeX, SVG for the web and for changes by hand. Under five minutes on two cores.
 
 Figures of your own models: the same functions of `keras_free_adv.plotting`, one call
 each; this file is the example.
@@ -21,6 +22,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -55,10 +57,63 @@ flags.DEFINE_integer("seed", 0, "Seed of everything.")
 
 FORMATS = ("png", "svg", "pdf")
 EPOCHS = 12
-SHOWN = 6  # images in a row
-TURNED = {0: 8, 3: 5, 4: 9, 1: 7}  # a digit, and which it shall become
-LARGE = 3.0  # in L2: two digits are some 4 apart
+SHOWN = 5  # photographs in a row
+# What photographs of a class shall be read as.
+AIMS = {"airplane": "frog", "cat": "dog", "ship": "truck", "deer": "airplane"}
+PHOTO_EPSILON, LARGE = 8 / 255, 48 / 255
+PHOTO_NETWORKS = {
+    "natural": "cifar10_compact_natural",
+    "Free m=3": "cifar10_compact_free",
+}
 FIRST_UPDATES = 64  # whose deltas are kept
+
+
+@dataclass
+class Photographs:
+    """What the pictures of images are of.
+
+    Attributes:
+        images: one of each of some classes, which both networks read rightly,
+            `[B, 32, 32, 3]`.
+        labels: their classes, `[B]`.
+        class_names: the names of all classes.
+        networks: name to network, plain Keras.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    networks: dict[str, keras.Model]
+
+    @classmethod
+    def of_the_package(cls) -> "Photographs":
+        """Those that come with it, and its networks."""
+        data = datasets.load("cifar10_sample", split="test", batch_size=100)
+        images, labels = next(data.as_numpy_iterator())
+        networks = {n: zoo.pretrained(name) for n, name in PHOTO_NETWORKS.items()}
+        read = [net.predict(images, verbose=0).argmax(-1) for net in networks.values()]
+        right = np.all([classes == labels for classes in read], axis=0)
+        names = data.class_names
+        # First those that are aimed at another class, then the others.
+        ordered = [*AIMS, *(name for name in names if name not in AIMS)]
+        first = [
+            np.flatnonzero(right & (labels == names.index(n)))[:1] for n in ordered
+        ]
+        chosen = np.concatenate(first)[:SHOWN]
+        return cls(images[chosen], labels[chosen], names, networks)
+
+    @property
+    def shown(self) -> tuple[np.ndarray, np.ndarray]:
+        """All of them, and their classes."""
+        return self.images, self.labels
+
+    @property
+    def to_turn(self) -> tuple[np.ndarray, np.ndarray]:
+        """Those that shall become another class, and which."""
+        names = [self.class_names[label] for label in self.labels]
+        rows = [row for row, name in enumerate(names) if name in AIMS]
+        aims = [self.class_names.index(AIMS[names[row]]) for row in rows]
+        return self.images[rows], np.array(aims)
 
 
 @dataclass
@@ -66,15 +121,17 @@ class Subjects:
     """What the figures are of.
 
     Attributes:
-        images: of the test set, `[B, 8, 8, 1]`.
+        photographs: of the pictures of images.
+        images: digits of the test set, `[B, 8, 8, 1]`.
         labels: their classes, `[B]`.
-        attack: the attack of the figures.
-        networks: name to trained network, plain Keras.
+        attack: the attack on digits.
+        networks: name to network trained on digits, plain Keras.
         histories: name to what `fit` logged.
         free: the Free model, with its delta.
         deltas: number of the update to delta, of the first ones.
     """
 
+    photographs: Photographs
     images: np.ndarray
     labels: np.ndarray
     attack: PGDAttack
@@ -89,34 +146,8 @@ class Subjects:
         return f"Free m={FLAGS.replays}"
 
     @property
-    def two(self) -> dict[str, keras.Model]:
-        """The natural and the Free network."""
-        names = ("natural", self.name_of_free)
-        return {name: self.networks[name] for name in names}
-
-    @property
-    def shown(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images and labels of a row."""
-        return self.images[:SHOWN], self.labels[:SHOWN]
-
-    @property
-    def to_turn(self) -> tuple[np.ndarray, np.ndarray]:
-        """A few images of different digits, and the digit that each shall become."""
-        found = {d: np.flatnonzero(self.labels == d)[:1] for d in TURNED}
-        digits = [digit for digit, first in found.items() if first.size]
-        first = np.concatenate([found[digit] for digit in digits])
-        return self.images[first], np.array([TURNED[digit] for digit in digits])
-
-    @property
-    def large_attack(self) -> PGDAttack:
-        """Of a ball in which an image can become another, and steps enough."""
-        return PGDAttack(
-            LARGE, steps=200, norm="l2", targeted=True, keep="last", seed=FLAGS.seed
-        )
-
-    @property
     def test_data(self) -> tuple[np.ndarray, np.ndarray]:
-        """All of them."""
+        """All digits."""
         return self.images, self.labels
 
 
@@ -135,41 +166,56 @@ class Picture:
     draw: Callable[[Subjects], Figure]
 
 
+def photo_attack(epsilon: float, **arguments: Any) -> PGDAttack:
+    """An attack on photographs."""
+    return PGDAttack(epsilon, seed=FLAGS.seed, **arguments)
+
+
 # A name becomes the name of a file. A new picture is an entry here, and no more.
 PICTURES = {
     "adversarial_examples": Picture(
         "Adversarial examples",
-        "Test images, the perturbation that PGD adds to them, and what each network "
-        "then sees.",
-        lambda s: plotting.plot_adversarial_examples(s.two, *s.shown, s.attack),
+        "Photographs, the perturbation that PGD-20 adds to them within 8 of 255, and "
+        "what each network then sees.",
+        lambda s: plotting.plot_adversarial_examples(
+            s.photographs.networks,
+            *s.photographs.shown,
+            photo_attack(PHOTO_EPSILON),
+            class_names=s.photographs.class_names,
+        ),
     ),
     "input_gradients": Picture(
         "Input gradients",
         "What the loss hangs on: it rises where a pixel is light and falls where it is "
-        "dark, as steeply as the scale below says. Images of 8 x 8 pixels show little; "
-        "on photographs the gradients of a natural network look like noise, and those "
-        "of a robust one trace what is seen (Tsipras et al. 2019): "
-        "`examples/cifar10_figures.py` draws those.",
-        lambda s: plotting.plot_input_gradients(s.networks, *(a[:4] for a in s.shown)),
+        "dark, as steeply as the scale below says. Those of a natural network look "
+        "like noise, those of a robust one trace what is seen (Tsipras et al. 2019).",
+        lambda s: plotting.plot_input_gradients(
+            s.photographs.networks,
+            *s.photographs.shown,
+            class_names=s.photographs.class_names,
+        ),
     ),
     "large_epsilon": Picture(
         "Large epsilon",
-        "What a targeted attack of large epsilon makes of an image. To be read as "
-        "another digit by a robust network, the image has to become one.",
+        "What a targeted attack makes of a photograph within 48 of 255. To be read as "
+        "another class by a robust network it has to take on something of it.",
         lambda s: plotting.plot_large_epsilon(
-            s.networks, *s.to_turn, s.large_attack, class_names=[*"0123456789"]
+            s.photographs.networks,
+            *s.photographs.to_turn,
+            photo_attack(LARGE, steps=100, targeted=True, keep="last"),
+            class_names=s.photographs.class_names,
         ),
     ),
     "loss_surface": Picture(
         "Loss surface",
-        "The loss around a test image, along the direction that PGD-20 finds for each "
-        "network and a random one: it climbs far for the natural network, and less for "
-        "the robust ones.",
+        "The loss around a photograph, along the direction that PGD-20 finds for each "
+        "network and a random one: it climbs far for the natural network, and little "
+        "for the robust one.",
         lambda s: plotting.plot_loss_surface(
-            s.networks,
-            s.images[0],
-            s.labels[0],
-            FLAGS.epsilon,
+            s.photographs.networks,
+            s.photographs.images[0],
+            s.photographs.labels[0],
+            PHOTO_EPSILON,
             direction="pgd",
             seed=FLAGS.seed,
         ),
@@ -280,7 +326,7 @@ def trained() -> Subjects:
     test = datasets.load("digits", split="test", batch_size=FLAGS.test_examples)
     images, labels = next(test.as_numpy_iterator())
     attack = PGDAttack(FLAGS.epsilon, steps=20, seed=FLAGS.seed)
-    subjects = Subjects(images, labels, attack)
+    subjects = Subjects(Photographs.of_the_package(), images, labels, attack)
     for name, wrap in {
         "natural": lambda network: network,
         subjects.name_of_free: lambda network: FreeAdversarialModel(
@@ -339,8 +385,9 @@ def gallery(folder: Path, index: Path, command: str) -> str:
         "",
         textwrap.fill(
             "Every picture of `keras_free_adv.plotting`, one call each, at the size of "
-            "a slide. Made of one small network on scikit-learn's digits, trained "
-            f"three ways with {FLAGS.updates:,} updates each, by",
+            "a slide: of photographs on the networks of `zoo.pretrained`, and curves "
+            "of one small network on scikit-learn's digits, trained three ways with "
+            f"{FLAGS.updates:,} updates each. Made by",
             88,
         ),
         "",

@@ -1,5 +1,6 @@
 """This library's attacks on the exported examples."""
 
+import functools
 import time
 import warnings
 from collections.abc import Callable
@@ -7,11 +8,11 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 from peers.settings import Settings
 
 import keras_free_adv
-from comparison.counted import counted
+from keras_free_adv import backends
 
 MEASURED = 7
 
@@ -36,28 +37,37 @@ class OurSide:
         attacks: dict[str, Callable[[Settings], Any]],
     ) -> None:
         self._model = model
-        self._counted, self._counter = counted(model)
         self._images, self._labels = images, labels
         self._makers = attacks
         self._attacks: dict[tuple[str, Settings, bool], Any] = {}
 
+    @functools.cached_property
+    def _counting(self) -> tuple[Any, Any]:
+        """The model behind a counter, and the counter; on TensorFlow alone."""
+        from comparison.counted import counted
+
+        return counted(self._model)
+
     def gradient_milliseconds(self) -> float:
         """Of one batch forward and backward, the fastest; as the peers' worker."""
-        images = tf.constant(self._images[:128])
-        labels = tf.constant(self._labels[:128])
+        images = ops.convert_to_tensor(self._images[:128])
+        labels = ops.convert_to_tensor(self._labels[:128])
 
-        @tf.function
-        def gradient(images: tf.Tensor) -> tf.Tensor:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(images)
+        def gradient(images: Any, labels: Any) -> Any:
+            def loss_at(images: Any) -> tuple[Any, ...]:
                 logits = self._model(images, training=False)
-                loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            return tape.gradient(loss, images)
+                losses = ops.sparse_categorical_crossentropy(
+                    labels, logits, from_logits=True
+                )
+                return (ops.sum(losses),)
 
+            return backends.value_and_gradient(loss_at, images)[1]
+
+        run = backends.compiled(gradient, lambda: self._model)
         best = float("inf")
         for _ in range(MEASURED):
             begin = time.perf_counter()
-            gradient(images).numpy()
+            ops.convert_to_numpy(run(images, labels))
             best = min(best, 1e3 * (time.perf_counter() - begin))
         return best
 
@@ -69,12 +79,14 @@ class OurSide:
         if key not in self._attacks:
             self._attacks[key] = self._makers[row](settings)
         attack = self._attacks[key]
-        self._counter.reset()
+        model, counter = self._counting if with_counts else (self._model, None)
+        if counter is not None:
+            counter.reset()
         begin, cpu = time.perf_counter(), time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about few examples
             report = keras_free_adv.evaluate_robustness(
-                self._counted if with_counts else self._model,
+                model,
                 (self._images[:examples], self._labels[:examples]),
                 attack,
                 batch_size=settings.batch_size,
@@ -84,6 +96,6 @@ class OurSide:
             "seconds": time.perf_counter() - begin,
             "cpu_seconds": time.process_time() - cpu,
             "robust": "".join("01"[int(s)] for s in report.robust[attack.name]),
-            "forward": self._counter.forward_passes,
-            "backward": self._counter.backward_passes,
+            "forward": counter.forward_passes if counter else 0,
+            "backward": counter.backward_passes if counter else 0,
         }

@@ -28,15 +28,18 @@ class PeerProcess:
         python: path of that environment's Python.
         export: the file that `comparison.export` wrote.
         threads: threads it may use.
+        device: "cpu" or "cuda".
     """
 
-    def __init__(self, python: str, export: Path, threads: int) -> None:
+    def __init__(
+        self, python: str, export: Path, threads: int, device: str = "cpu"
+    ) -> None:
         # The process runs in another folder; a link to Python must stay a link.
         python = os.path.abspath(python) if os.sep in python else python
         openmp = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
         openmp["OMP_NUM_THREADS"] = str(threads)
         self._process = subprocess.Popen(
-            [python, "-m", "peers.worker", str(export.resolve()), str(threads)],
+            [python, "-m", "peers.worker", str(export.resolve()), str(threads), device],
             cwd=BENCHMARKS,
             env=openmp,
             stdin=subprocess.PIPE,

@@ -1,9 +1,11 @@
 """Free adversarial training in plain PyTorch: a program of its own, to be timed.
 
-    python -m peers.free_training WIDTH BATCH_SIZE PRECISION THREADS
+    python -m peers.free_training WIDTH BATCH_SIZE PRECISION THREADS [DEVICE]
 
 It reads how many updates to make from standard input, a number a line, and prints the
-seconds that each took, as JSON. Between two lines it sleeps.
+seconds that each took, as JSON. Between two lines it sleeps. DEVICE is "cpu" or "cuda":
+there the network is compiled, nothing waits for the device between updates, and the one
+number that is printed is their mean.
 """
 
 import json
@@ -58,20 +60,25 @@ class PreActResNet18(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-def updates(width: int, batch_size: int, precision: str):
+def updates(width: int, batch_size: int, precision: str, device: str):
     """Makes one update a time it is asked for the next."""
     torch.manual_seed(0)
-    network = PreActResNet18(width).to(memory_format=torch.channels_last).train()
+    network = PreActResNet18(width).to(device, memory_format=torch.channels_last)
+    network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-    delta = torch.zeros(batch_size, 3, 32, 32).to(memory_format=torch.channels_last)
+    forward = torch.compile(network) if device == "cuda" else network
+    shape = (batch_size, 3, 32, 32)
+    delta = torch.zeros(shape, device=device)
+    delta = delta.to(memory_format=torch.channels_last)
+    half = torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
     while True:
-        images = torch.rand(batch_size, 3, 32, 32)
+        images = torch.rand(shape, device=device)
         images = images.to(memory_format=torch.channels_last)
-        labels = torch.randint(0, 10, (batch_size,))
+        labels = torch.randint(0, 10, (batch_size,), device=device)
         for _ in range(REPLAYS):
             delta.requires_grad_(True)
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                logits = network((images + delta).clamp(0, 1))
+            with half:
+                logits = forward((images + delta).clamp(0, 1))
             loss = functional.cross_entropy(logits.float(), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -80,20 +87,33 @@ def updates(width: int, batch_size: int, precision: str):
             with torch.no_grad():
                 delta.requires_grad_(False)
                 delta.add_(gradient.sign_(), alpha=EPSILON).clamp_(-EPSILON, EPSILON)
-            yield loss.item()
+            yield loss
+
+
+def timed(making, count: int, device: str) -> list[float]:
+    """Seconds of each update, or their mean where the device works on its own."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        for _ in range(count):
+            next(making)
+        torch.cuda.synchronize()
+        return [(time.perf_counter() - begin) / count]
+    seconds = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        next(making).item()
+        seconds.append(time.perf_counter() - begin)
+    return seconds
 
 
 def main() -> None:
-    width, batch_size, precision, threads = sys.argv[1:]
+    width, batch_size, precision, threads, *device = sys.argv[1:]
+    device = device[0] if device else "cpu"
     torch.set_num_threads(int(threads))
-    making = updates(int(width), int(batch_size), precision)
+    making = updates(int(width), int(batch_size), precision, device)
     for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            begin = time.perf_counter()
-            next(making)
-            seconds.append(time.perf_counter() - begin)
-        print(json.dumps(seconds), flush=True)
+        print(json.dumps(timed(making, int(line), device)), flush=True)
 
 
 if __name__ == "__main__":

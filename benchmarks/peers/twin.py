@@ -153,7 +153,11 @@ class _Function(nn.Module):
 
 
 def _activation(layer: dict[str, Any]) -> Callable[[Tensor], Tensor]:
-    known = {"linear": lambda x: x, "relu": functional.relu}
+    known = {
+        "linear": lambda x: x,
+        "relu": functional.relu,
+        "silu": functional.silu,
+    }
     if layer["activation"] not in known:
         raise ValueError(
             f"Cannot build activation {layer['activation']!r} of {layer['name']!r} in "
@@ -172,6 +176,7 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
     "Conv2D": _Convolution,
     "BatchNormalization": _normalization,
     "FusedBatchNormalization": _normalization,
+    "Activation": lambda layer: _Function(_activation(layer)),
     "ReLU": lambda layer: nn.ReLU(),
     "Add": lambda layer: _Function(torch.add),
     "MaxPooling2D": lambda layer: nn.MaxPool2d(layer["pool_size"]),

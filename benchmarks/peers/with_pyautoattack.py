@@ -24,12 +24,12 @@ NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def _apgd(network: nn.Module, s: Settings, loss: str) -> APGDAttack:
-    return APGDAttack(network, n_iter=s.steps(100), loss=loss, **_common(s))
+    return APGDAttack(network, n_iter=s.steps(100), loss=loss, **_common(network, s))
 
 
 def _apgd_t(network: nn.Module, s: Settings) -> APGDAttack_targeted:
     return APGDAttack_targeted(
-        network, n_iter=s.steps(100), n_target_classes=s.targets, **_common(s)
+        network, n_iter=s.steps(100), n_target_classes=s.targets, **_common(network, s)
     )
 
 
@@ -39,26 +39,29 @@ def _fab_t(network: nn.Module, s: Settings) -> FABAttack_PT:
         n_iter=s.steps(100),
         targeted=True,
         n_target_classes=s.targets,
-        **_common(s),
+        **_common(network, s),
     )
 
 
 def _square(network: nn.Module, s: Settings) -> SquareAttack:
-    return SquareAttack(network, n_queries=s.queries, resc_schedule=False, **_common(s))
+    return SquareAttack(
+        network, n_queries=s.queries, resc_schedule=False, **_common(network, s)
+    )
 
 
-def _common(s: Settings) -> dict:
+def _common(network: nn.Module, s: Settings) -> dict:
+    weights = network.state_dict()
     return {
         "norm": NORMS[s.norm],
         "eps": s.epsilon,
         "seed": s.seed,
-        "device": "cpu",
+        "device": str(next(iter(weights.values())).device),
     }
 
 
 def _auto_attack(network: nn.Module, s: Settings) -> Run:
     """It makes its own batches of what still stands."""
-    attack = AutoAttack(network, version="standard", **_common(s))
+    attack = AutoAttack(network, version="standard", **_common(network, s))
     attack.apgd = _apgd(network, s, "ce")
     attack.apgd_targeted = _apgd_t(network, s)
     attack.fab = _fab_t(network, s)

@@ -1,6 +1,6 @@
 """The process of the peers: answers requests, one line of JSON each.
 
-    python -m peers.worker EXPORT THREADS
+    python -m peers.worker EXPORT THREADS [DEVICE]
 
 It is started by `compare_with_peers.py` in the folder `benchmarks` and lives until its
 standard input ends, so that start-up is in no timing.
@@ -37,15 +37,19 @@ class Worker:
 
     Args:
         export: the file that `comparison.export` wrote.
+        device: "cpu" or "cuda".
     """
 
-    def __init__(self, export: str) -> None:
+    def __init__(self, export: str, device: str) -> None:
         with np.load(export) as arrays:
             pixels = arrays["images"].transpose(0, 3, 1, 2)
-            self._images = torch.from_numpy(np.ascontiguousarray(pixels))
-            self._labels = torch.from_numpy(arrays["labels"])
-            self._logits = torch.from_numpy(arrays["logits"])
-        twins = {name: load_twin(export, last) for name, last in MEMORY_FORMATS.items()}
+            self._images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+            self._labels = torch.from_numpy(arrays["labels"]).to(device)
+            self._logits = torch.from_numpy(arrays["logits"]).to(device)
+        twins = {
+            name: load_twin(export, last).to(device)
+            for name, last in MEMORY_FORMATS.items()
+        }
         self._difference = max(map(self._logit_difference, twins.values()))
         self._milliseconds = self._gradient_milliseconds(twins)
         best = min(self._milliseconds, key=self._milliseconds.__getitem__)
@@ -86,6 +90,7 @@ class Worker:
         torch.manual_seed(settings.seed)
         begin, cpu = time.perf_counter(), time.process_time()
         stands, broken = run(images, labels)
+        stands = stands.cpu()  # what is asked of a GPU is done only then
         seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
         _check_ball(images, broken, settings)
         return {
@@ -119,7 +124,7 @@ class Worker:
                 begin = time.perf_counter()
                 inputs = images.clone().requires_grad_()
                 loss = nn.functional.cross_entropy(twin(inputs), labels)
-                torch.autograd.grad(loss, inputs)
+                torch.autograd.grad(loss, inputs)[0].cpu()
                 milliseconds = 1e3 * (time.perf_counter() - begin)
                 best[name] = min(best[name], milliseconds)
         return best
@@ -155,7 +160,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(sys.argv[2]))
-    serve(Worker(sys.argv[1]), sys.stdin, answers)
+    device = sys.argv[3] if len(sys.argv) > 3 else "cpu"
+    serve(Worker(sys.argv[1], device), sys.stdin, answers)
 
 
 if __name__ == "__main__":
