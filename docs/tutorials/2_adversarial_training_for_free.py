@@ -7,7 +7,7 @@
 # image. This tutorial writes the algorithm down line by line, and then changes one line
 # of an ordinary program.
 #
-# Runs from top to bottom in two minutes on a laptop; no download. Install, in a
+# Runs from top to bottom in three minutes on a laptop; no download. Install, in a
 # checkout of the repository: `pip install ".[examples]"`.
 
 # %%
@@ -190,7 +190,7 @@ print(f"{at_the_edge:.0%} of delta's values; {free.count_params():,} weights")
 
 # %%
 EACH = 20  # images of a class
-FURTHER = 100  # updates
+FURTHER = 60  # updates
 SMALLER_EPSILON = 0.1
 
 
