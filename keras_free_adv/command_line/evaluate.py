@@ -1,6 +1,7 @@
 """`keras-free-adv evaluate`."""
 
 import hashlib
+import shlex
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import keras_free_adv as kfa
 from keras_free_adv import files
 from keras_free_adv.command_line import console
 from keras_free_adv.command_line import values as typed
-from keras_free_adv.command_line.command import CommandError
+from keras_free_adv.command_line.command import PROGRAM, CommandError
 from keras_free_adv.command_line.image_data import (
     ImageData,
     Wanted,
@@ -18,7 +19,7 @@ from keras_free_adv.command_line.image_data import (
 )
 from keras_free_adv.command_line.named_attacks import named_attacks
 from keras_free_adv.command_line.subject import Subject, subject
-from keras_free_adv.evaluation.html_page import verdict
+from keras_free_adv.evaluation.html_page import COMMAND, not_withstood, verdict
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
 
 # What has a name of its own in the name of a report.
@@ -30,6 +31,7 @@ _IN_NAME = (
 
 def run(values: Any, model: str, data: str | None = None) -> None:
     """Attacks, prints, and writes the report as page, JSON and Markdown."""
+    typed_epsilon(values)  # before the model is loaded
     attacked = subject(model)
     epsilon, norm = ball(values, attacked)
     value_range = attacked.value_range(
@@ -59,20 +61,39 @@ def run(values: Any, model: str, data: str | None = None) -> None:
             verbose=console.verbose(values.verbose),
         )
     report.settings["model"] = attacked.name
+    report.settings[COMMAND] = command_of("evaluate", values, model, data)
     report.warnings += _doubts(attacked, data, images)
     publish(report, page, attacked, images)
+    for line in _what_next(report, model):
+        print(line)
     if values.open:
         webbrowser.open(page.resolve().as_uri())
+
+
+def _what_next(report: RobustnessReport, model: str) -> list[str]:
+    """What a user may want to do now."""
+    said = []
+    if report.worst_case > 0 and not any(
+        "autoattack" in name for name in report.accuracy
+    ):
+        said.append("A first look: without --attacks, AutoAttack is tried too.")
+    if not_withstood(report):
+        said.append(
+            "To make it robust: keras-free-adv train photos/train --recipe=photos "
+            f"--weights={model}"
+        )
+    return said
 
 
 def _doubts(attacked: Subject, data: str | None, images: ImageData) -> list[str]:
     """What the program knows, and the report does not."""
     said = []
     if images.skipped:
-        said.append(
-            f"{len(images.skipped)} of the files in {images.name} could not be "
-            "decoded, and were left out."
-        )
+        count = len(images.skipped)
+        files = f"{count} files could not be decoded, and were"
+        if count == 1:
+            files = f"{images.skipped[0]} could not be decoded, and was"
+        said.append(f"Of {images.name}, {files} left out.")
     recipe = attacked.recipe if attacked.own_data else None
     if recipe and data and Path(data).resolve() == Path(recipe.dataset).resolve():
         said.append(
@@ -82,21 +103,46 @@ def _doubts(attacked: Subject, data: str | None, images: ImageData) -> list[str]
     return said
 
 
+def command_of(name: str, values: Any, *arguments: str | None) -> str:
+    """The command that was typed."""
+    words = [PROGRAM, name, *(word for word in arguments if word is not None)]
+    for flag in values:
+        if values[flag].present and flag != "debug":
+            value = values[flag].value
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words.append(f"--{flag}={text}")
+    return shlex.join(words)
+
+
+def typed_epsilon(values: Any) -> float | None:
+    """Epsilon as it was typed, a share of the pixels' range.
+
+    Raises:
+        CommandError: it is no such share.
+    """
+    if values.epsilon is None:
+        return None
+    epsilon = typed.positive_number("epsilon", values.epsilon)
+    if epsilon > 1 and values.norm != "l2":
+        meant = f" Did you mean {epsilon:g}/255?" if epsilon <= 255 else ""
+        raise CommandError(
+            "--epsilon must be a share of the pixels' range, at most 1: 8/255 for "
+            f"8 of 255 levels. Received: {values.epsilon}.{meant}",
+            "epsilon",
+        )
+    return epsilon
+
+
 def ball(values: Any, attacked: Subject) -> tuple[float, str]:
     """Epsilon, as a share of the pixels' range, and norm: as typed, or as trained for.
 
     Raises:
         CommandError: neither is known.
     """
-    if values.epsilon is not None:
-        epsilon = typed.positive_number("epsilon", values.epsilon)
-        if epsilon > 1 and values.norm != "l2":
-            raise CommandError(
-                "--epsilon must be a share of the pixels' range, at most 1: 8/255 for "
-                f"8 levels of 256. Received: {values.epsilon}.",
-                "epsilon",
-            )
-    elif attacked.epsilon is not None and values.norm in (None, attacked.norm):
+    epsilon = typed_epsilon(values)
+    if epsilon is not None:
+        return epsilon, values.norm or attacked.norm or "linf"
+    if attacked.epsilon is not None and values.norm in (None, attacked.norm):
         epsilon = attacked.epsilon
     elif attacked.epsilon is not None:
         raise CommandError(

@@ -195,7 +195,8 @@ def _of_folder(name: str, wanted: Wanted) -> ImageData:
 def _say_skipped(name: str, skipped: tuple[str, ...]) -> None:
     count = len(skipped)
     files = "1 file" if count == 1 else f"{count} files"
-    print(f"Warning: of {name}, {files} cannot be decoded and are left out:")
+    left = "is" if count == 1 else "are"
+    print(f"Warning: of {name}, {files} cannot be decoded and {left} left out:")
     for each in skipped[:_NAMED]:
         print(f"  {each}")
     if count > _NAMED:

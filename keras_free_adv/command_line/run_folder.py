@@ -2,6 +2,7 @@
 
 import json
 import platform
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,10 @@ def folder_name(recipe: Recipe, seed: int) -> str:
 def loaded(path: Path) -> keras.Model:
     """A saved model; one that is damaged is an error of the command."""
     try:
-        return keras.models.load_model(path)
+        with warnings.catch_warnings():
+            # Of an optimizer that never trained; no command goes on with it.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            return keras.models.load_model(path)
     except Exception as error:  # zip, HDF5, JSON and Keras each have their own
         said = (str(error).splitlines() or ["nothing"])[0]
         raise CommandError(

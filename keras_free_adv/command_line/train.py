@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 from absl import flags
@@ -66,7 +67,7 @@ def run(values: flags.FlagValues, data: str | None = None) -> None:
     named(values.recipe)
     recipe = run_folder.changed_recipe(values.recipe, values.set)
     if values.show:
-        print(json.dumps(recipe.to_dict(), indent=2))
+        print(json.dumps(_shown(recipe, values.weights), indent=2))
         return
     if recipe.dataset == OWN_DATA and data is None:
         raise CommandError(
@@ -99,6 +100,15 @@ def run(values: flags.FlagValues, data: str | None = None) -> None:
             _train(values, recipe, data)
     except workers.WorkerLost as error:
         raise CommandError(str(error)) from error
+
+
+def _shown(recipe: Recipe, weights: str | None) -> dict[str, Any]:
+    """The settings of a training; of the user's network its name."""
+    settings = recipe.to_dict()
+    if weights is None:
+        return settings
+    del settings["model"], settings["model_arguments"]
+    return {"weights": weights, **settings}
 
 
 def _train(values: flags.FlagValues, recipe: Recipe, data: str | None) -> None:
@@ -155,7 +165,8 @@ def _folder(values: flags.FlagValues, recipe: Recipe, data: str | None) -> Path:
     seeded = f"-seed{values.seed}" if values.seed else ""
     changed = "-changed" if values.set else ""
     name = Path(data).stem.replace(":", ".") or "data"
-    return Path("runs", f"{recipe.name}{changed}-{name}{seeded}")
+    begun = f"-from-{Path(values.weights).stem}" if values.weights else ""
+    return Path("runs", f"{recipe.name}{changed}-{name}{begun}{seeded}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,8 +209,16 @@ class Training:
         recipe_here = self._on_scale_of_the_network()
         model = building.compiled(recipe_here, network, self._value_range())
         backup = BackupAndRestore(str(self.folder / "backup"), delete_checkpoint=False)
+        network_name = self.values.weights or recipe.model
+        say(
+            f"Training {network_name}: {recipe.updates:,} updates in {recipe.epochs} "
+            f"epochs. (--set=epochs={max(recipe.epochs // 5, 1)} makes fewer.)"
+        )
         if recipe.method != "natural":
-            say("The accuracy of the training is that under its attack.")
+            say(
+                "The accuracy that is shown is that on the training images, under the "
+                "training's own attack."
+            )
         if backup.epoch:
             say(f"Continuing after epoch {backup.epoch} of {recipe.epochs}.")
         history = model.fit(

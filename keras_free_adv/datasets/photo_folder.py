@@ -95,7 +95,8 @@ def class_names_of(folder: str | os.PathLike) -> tuple[str, ...]:
     if len(deeper) == len(classes):
         raise ValueError(
             f"{str(folder)!r} has subfolders ({_listed(classes)}) that have subfolders "
-            f"of their own: are these the classes? Pass {str(deeper[-1])!r}."
+            "of their own: are these the classes? Pass one of them: "
+            f"{_listed(repr(str(each)) for each in deeper)}."
         )
     if len(classes) == 1:
         raise ValueError(

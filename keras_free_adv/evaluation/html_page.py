@@ -13,6 +13,7 @@ from keras_free_adv.data.png import png_link
 from keras_free_adv.evaluation import report_table
 from keras_free_adv.evaluation.accuracy_curve import accuracy_curve
 from keras_free_adv.evaluation.intervals import binomial_interval
+from keras_free_adv.evaluation.packing import all_standing
 from keras_free_adv.evaluation.predicted_classes import PredictedClasses
 from keras_free_adv.html_table import html_table
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from keras_free_adv.evaluation.robustness_report import RobustnessReport
 
 NATURAL = "natural"
+COMMAND = "command"  # of the settings: what was typed for the report
+# A model that keeps no more of its accuracy does not withstand the attack.
+NOT_WITHSTOOD = 0.1
 # With more classes the commonest confusions are shown, and not all.
 LARGEST_MATRIX = 20
 _COMMONEST = 12
@@ -63,6 +67,7 @@ def sections(
     return "".join(
         [
             f'<p class="verdict">{html.escape(verdict(report))}</p>',
+            f'<p class="scope">{_scope(report)}</p>',
             *warnings,
             _bars(report),
             section("Every attack", report_table.html_of(report, with_warnings=False)),
@@ -79,10 +84,8 @@ def sections(
 
 def verdict(report: "RobustnessReport") -> str:
     """What the report says, in plain words; of each norm a sentence."""
-    right = (
-        f"{_of_100(report.accuracy[NATURAL])} of 100 images are classified correctly"
-    )
-    said = [f"Without an attack, {right} ({report.examples:,} were evaluated)."]
+    right = _counted(report.robust[NATURAL])
+    said = [f"Without an attack, {right} images are classified correctly."]
     norms: dict[Any, list[str]] = {}
     for name in report.accuracy.keys() - {NATURAL}:
         norms.setdefault(_setting(report, name, "norm"), []).append(name)
@@ -90,7 +93,13 @@ def verdict(report: "RobustnessReport") -> str:
         return f"{said[0]} Nothing was attacked."
     for attacks in sorted(norms.values(), key=lambda names: _least(report, names)):
         said.append(_sentence(report, attacks))
-    said.append("Each is an upper bound: another attack may fool the model more often.")
+    if report.worst_case > 0:
+        said.append(
+            "Under attack that is an upper bound: another one may fool the model more "
+            "often."
+        )
+    else:
+        said.append("No other attack can make that worse.")
     return " ".join(said)
 
 
@@ -102,12 +111,35 @@ def _sentence(report: "RobustnessReport", attacks: list[str]) -> str:
         radii = {name: _setting(report, name, "epsilon") for name in attacks}
         attacks = [n for n, radius in radii.items() if radius and radius <= epsilon]
     stands = np.logical_and.reduce([report.robust[name] for name in attacks])
-    low, high = binomial_interval(int(stands.sum()), len(stands))
-    which = f"the strongest attack was {worst}" if len(attacks) > 1 else worst
+    low, high = binomial_interval(int(all_standing(stands).sum()), len(stands))
+    least = [n for n in report.accuracy if n in attacks and _is_least(report, n, worst)]
+    which = f"the strongest attack was {worst}"
+    if len(least) > 1:
+        which = f"{', '.join(least[:-1])} and {least[-1]} alike"
+    elif len(attacks) == 1:
+        which = worst
+    natural = all_standing(report.robust[NATURAL]).sum()
+    fails = all_standing(stands).sum() <= NOT_WITHSTOOD * natural
     return (
-        f"{_change(report, worst)}, {_of_100(float(stands.mean()))} of 100 still are "
-        f"({which}; 95% interval {low:.1%} to {high:.1%})."
+        f"{_change(report, worst)}, {_counted(stands)} still are "
+        f"({which}; 95% interval {low:.1%} to {high:.1%})"
+        f"{': the model does not withstand it.' if fails and natural else '.'}"
     )
+
+
+def not_withstood(report: "RobustnessReport") -> bool:
+    """Whether attacks leave next to nothing of what is right without them."""
+    natural = report.accuracy[NATURAL]
+    return natural > 0 and report.worst_case <= NOT_WITHSTOOD * natural
+
+
+def _is_least(report: "RobustnessReport", name: str, worst: str) -> bool:
+    return report.accuracy[name] == report.accuracy[worst]
+
+
+def _counted(stands: np.ndarray) -> str:
+    """How many of how many."""
+    return f"{int(all_standing(stands).sum()):,} of {len(stands):,}"
 
 
 def strongest(report: "RobustnessReport", attacks: Iterable[str]) -> str:
@@ -137,17 +169,20 @@ def _change(report: "RobustnessReport", name: str) -> str:
         )
     levels = 255 * epsilon / (high - low)
     if abs(levels - round(levels)) < 1e-3 and levels >= 1:
-        return f"After a change of at most {round(levels)} of 255 per pixel"
+        return f"After a change of each pixel by at most {round(levels)} of 255 levels"
     share = 100 * epsilon / (high - low)
-    return f"After a change of at most {share:.3g}% of the range per pixel"
+    return f"After a change of each pixel by at most {share:.3g}% of its range"
 
 
-def _of_100(share: float) -> str:
-    """How many of a hundred; not rounded to none or all where some are."""
-    if share in (0, 1) or 0.01 <= share <= 0.99:
-        return f"{100 * share:.0f}"
-    digits = 2 if share < 0.01 else 3 if share < 0.9995 else 4
-    return f"{100 * share:.{digits}g}"
+def _scope(report: "RobustnessReport") -> str:
+    """What was tried, and what was not."""
+    if len(report.accuracy) < 2:
+        return ""
+    return (
+        "Tried were changes of pixels of this size that an attack computes with the "
+        "model in hand. Other changes (larger ones, stickers, blur, crops, edited "
+        "objects) were not."
+    )
 
 
 def section(title: str, content: str) -> str:
@@ -167,7 +202,8 @@ def _bars(report: "RobustnessReport") -> str:
             f'<div class="interval" style="{interval}"></div></div>'
             f"<div>{share:.1%}</div>"
         )
-    return f'<div class="bars">{"".join(rows)}</div>'
+    legend = '<p class="legend">Black: the 95% interval.</p>'
+    return f'<div class="bars">{"".join(rows)}</div>{legend}'
 
 
 def _examples(report: "RobustnessReport") -> str:
@@ -261,13 +297,14 @@ def _confusions(report: "RobustnessReport") -> str:
     )
     numbers = sorted({number for pair in pairs for number in pair})
     title = f"Confusions under {html.escape(name)}"
+    among = "<p>Images that are wrong without an attack are among them.</p>"
     if len(numbers) <= LARGEST_MATRIX:
-        return section(title, _matrix(pairs, numbers, predicted))
+        return section(title, among + _matrix(pairs, numbers, predicted))
     wrong = Counter({pair: n for pair, n in pairs.items() if pair[0] != pair[1]})
     rows = [["class", "predicted", "images"]]
     for (true, found), count in wrong.most_common(_COMMONEST):
         rows.append([predicted.name_of(true), predicted.name_of(found), str(count)])
-    return section(f"{title}: the commonest", html_table(rows))
+    return section(f"{title}: the commonest", among + html_table(rows))
 
 
 def _matrix(
@@ -306,20 +343,29 @@ def _words(report: "RobustnessReport") -> str:
     """The words of the page, for a reader who has not met them."""
     words = {
         "natural": "images as they are, not attacked",
-        "attack": "a search, in an image that is classified correctly, for a change so "
-        "small that nobody would notice it, and with which it is classified wrongly",
-        "perturbation": "that change; what is limited is how far it may go",
+        "attack": "a search, in an image that is classified correctly, for a change "
+        "within the limit, with which it is classified wrongly",
+        "perturbation": "that change; epsilon is its limit, how far a pixel may go "
+        "(linf), or how long the whole change may be (l2)",
         "accuracy under attack": "the share of images that are still classified "
-        "correctly after the search. It is never too low, but it may be too high: a "
-        "better search may find what this one did not",
-        "95% interval": "so many images tell the accuracy no more exactly",
-        "pgd20": "a search of 20 steps along the gradient",
-        "autoattack": "four attacks together, by whose figure models are compared",
+        "correctly after the search. It is never too low, but it may be too high, "
+        "which is meant by upper bound: a better search may find what this one did not",
+        "95% interval": "between these two the accuracy on all such images should be, "
+        "as well as so many images can tell",
+        "worst case": "an image counts if it withstands every attack",
+        "pgd20": "a search of 20 steps, each in the direction in which the model errs "
+        "soonest (its gradient)",
+        "autoattack": "four attacks one after another (apgd_ce, apgd_t, fab_t and "
+        "square), by whose figure models are compared; a row for what each leaves",
+        "forward, backward": "how often an image went through the model, and a "
+        "gradient came back: what the attack cost",
     }
+    optional = {"pgd20", "autoattack", "worst case"}
+    there = {*report.accuracy, *(["worst case"] if len(report.accuracy) > 2 else [])}
     shown = {
         word: meaning
         for word, meaning in words.items()
-        if word not in ("pgd20", "autoattack") or word in report.accuracy
+        if word not in optional or word in there
     }
     listed = "".join(
         f"<dt>{html.escape(word)}</dt><dd>{html.escape(meaning)}.</dd>"
@@ -331,5 +377,7 @@ def _words(report: "RobustnessReport") -> str:
 def _settings(report: "RobustnessReport") -> str:
     """All that is needed to repeat the evaluation."""
     everything = {"attacks": report.threat_models, **report.settings}
+    command = everything.pop(COMMAND, None)
     text = html.escape(json.dumps(everything, indent=1, default=str))
-    return section("Settings, to repeat it", f"<pre>{text}</pre>")
+    typed = f"<pre>{html.escape(command)}</pre>" if command else ""
+    return section("Settings, to repeat it", f"{typed}<pre>{text}</pre>")

@@ -140,8 +140,20 @@ def compiled(
             epsilon_warmup_steps=recipe.epsilon_warmup_steps,
             **recipe.method_arguments,
         )
-    model.compile(optimizer(recipe), loss(recipe), metrics=["accuracy"])
+    from_logits = not ends_in_softmax(network)
+    model.compile(
+        optimizer(recipe), loss(recipe, from_logits=from_logits), metrics=["accuracy"]
+    )
     return model
+
+
+def ends_in_softmax(network: keras.Model) -> bool:
+    """Whether it returns probabilities, as a network of the user's may."""
+    last: Any = network
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    of_a_layer = getattr(last, "activation", None) is keras.activations.softmax
+    return of_a_layer or isinstance(last, keras.layers.Softmax)
 
 
 def decay_weights(recipe: Recipe, network: keras.Model) -> None:
@@ -189,13 +201,13 @@ def learning_rate(recipe: Recipe) -> Any:
     return peak
 
 
-def loss(recipe: Recipe) -> keras.losses.Loss:
-    """The cross-entropy of logits."""
+def loss(recipe: Recipe, *, from_logits: bool = True) -> keras.losses.Loss:
+    """The cross-entropy, of logits or of probabilities."""
     if recipe.label_smoothing:
         return keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
+            from_logits=from_logits, label_smoothing=recipe.label_smoothing
         )
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
 
 
 def attacks(recipe: Recipe) -> list[PGDAttack]:

@@ -128,8 +128,37 @@ def test_a_folder_of_photographs_of_all_sizes_is_evaluated(tmp_path, photos):
     assert report["predicted"]["labels"] == [0, 1] * 8
     assert report["predicted"]["class_names"] == ["black", "white"]
     page = (tmp_path / "page.html").read_text()
-    assert "After a change of at most 8 of 255 per pixel, 100 of 100 still are" in page
+    assert "After a change of each pixel by at most 8 of 255 levels, " in page
     assert "Page: " in said
+    # Nothing falls, and AutoAttack was not tried: so that is what comes next.
+    assert "A first look: without --attacks, AutoAttack is tried too." in said
+    assert "To make it robust" not in said
+    # The command is on the page, as it was typed.
+    typed_words = f"keras-free-adv evaluate {tmp_path / 'my.keras'} {photos}"
+    assert typed_words in page
+    assert "--attacks=pgd20,fgsm" in page
+
+
+def test_a_model_that_does_not_withstand_is_told_what_comes_next(tmp_path, photos):
+    """Bright or dark, told apart at the gray that the pictures have nearly."""
+    network = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2),
+        ]
+    )
+    network.layers[-1].set_weights(
+        [np.tile([-4.0, 4.0], (3, 1)), np.array([6.0, -6.0])]
+    )
+    network.save(tmp_path / "my.keras")
+    said = typed(
+        *("evaluate", tmp_path / "my.keras", photos, "--epsilon=0.9"),
+        *("--attacks=pgd20", "--verbose=0"),
+    )
+    assert "the model does not withstand it. No other attack can make that" in said
+    assert f"photos/train --recipe=photos --weights={tmp_path / 'my.keras'}" in said
 
 
 @pytest.mark.parametrize("kind", ["8-bit", "unit", "said", "function"])

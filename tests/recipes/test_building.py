@@ -221,3 +221,27 @@ def test_a_recipe_may_train_with_a_larger_epsilon_and_another_optimizer():
     assert half.training_epsilon == pytest.approx(5 / 255)
     assert half.method_arguments["step_size"] == pytest.approx(10 / 255)
     assert building.optimizer(half).ns_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("ends", ["logits", "dense", "layer", "nested"])
+def test_the_loss_is_that_of_what_the_network_returns(ends):
+    """A softmax that is taken for logits would be applied twice."""
+    keras.utils.set_random_seed(0)
+    softmax = "softmax" if ends in ("dense", "nested") else None
+    layers = [keras.Input((4, 4, 1)), keras.layers.Flatten()]
+    layers.append(keras.layers.Dense(3, activation=softmax))
+    if ends == "layer":
+        layers.append(keras.layers.Softmax())
+    network = keras.Sequential(layers)
+    if ends == "nested":
+        network = keras.Sequential([keras.Input((4, 4, 1)), network])
+    recipe = recipes.get("digits_natural").replaced(weight_decay=0.0)
+    model = building.compiled(recipe, network)
+    images = np.random.default_rng(0).uniform(size=(5, 4, 4, 1)).astype("float32")
+    labels = np.array([0, 1, 2, 2, 1])
+    outputs = keras.ops.convert_to_numpy(network(images))
+    if ends == "logits":
+        outputs = np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True)
+    expected = -np.log(outputs[np.arange(5), labels]).mean()
+    found = model.evaluate(images, labels, verbose=0, return_dict=True)["loss"]
+    assert found == pytest.approx(expected, rel=1e-5)

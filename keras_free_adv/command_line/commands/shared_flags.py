@@ -62,12 +62,18 @@ def define_ball(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "epsilon",
         None,
-        "How far a pixel may change, as a share of the pixels' range, whatever that "
-        "is: 8/255. What the model was trained for, if that is known.",
+        "How far an attack may change a pixel, as a share of the pixels' range: 8/255 "
+        "is 8 of 255 levels, 0.1 a tenth. If unset: what the model was trained for, "
+        "where that is known.",
         flag_values=values,
     )
     flags.DEFINE_enum(
-        "norm", None, ["linf", "l2"], "Norm of the change.", flag_values=values
+        "norm",
+        None,
+        ["linf", "l2"],
+        "What epsilon limits: the change of each pixel (linf, the default), or the "
+        "length of the whole change (l2).",
+        flag_values=values,
     )
 
 
