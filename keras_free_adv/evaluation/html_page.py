@@ -202,7 +202,7 @@ def _bars(report: "RobustnessReport") -> str:
             f'<div class="interval" style="{interval}"></div></div>'
             f"<div>{share:.1%}</div>"
         )
-    legend = '<p class="legend">Black: the 95% interval.</p>'
+    legend = '<p class="legend">The thin lines: 95% intervals.</p>'
     return f'<div class="bars">{"".join(rows)}</div>{legend}'
 
 
