@@ -33,6 +33,9 @@ ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 TENSOR_FLOAT_32_ROUNDING = 2.0**-11
 LEAST_TOLERANCE = 1e-4
 
+# The number below 1 in float32.
+CERTAIN = 1.0 - 2.0**-24
+
 # What was compiled, for a model that is evaluated again.
 _GRAPHS = ModelCache()
 
@@ -69,7 +72,7 @@ class Probe:
         changed_by_batch: of those, the ones whose outputs changed.
         correct: correctly classified images, whose gradients were taken.
         saturated: of those, the ones whose cross-entropy has lost its gradient in
-            floating point, or whose probability is exactly 1 in float32.
+            floating point, or whose probability is 1 in float32, or the number below.
         without_gradient: of those, the others whose gradient is exactly zero or not
             finite, whatever the loss.
     """
@@ -287,9 +290,12 @@ def _predicted(view: Predictions, logits: np.ndarray) -> np.ndarray:
 def _are_certain(
     view: Predictions, truth: np.ndarray, outputs: np.ndarray
 ) -> np.ndarray:
-    """Whether the probability of each image's class is 1 in float32, `[B]`."""
+    """Whether the probability of each image's class is 1 in float32, `[B]`.
+
+    Vector instructions may round it to the number below.
+    """
     if view.several_labels:
         return np.zeros(len(outputs), bool)
     if view.one_unit:
         outputs = np.concatenate([1.0 - outputs, outputs], axis=-1)
-    return np.take_along_axis(outputs, truth[:, None], axis=-1)[:, 0] == 1.0
+    return np.take_along_axis(outputs, truth[:, None], axis=-1)[:, 0] >= CERTAIN
