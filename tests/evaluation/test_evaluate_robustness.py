@@ -170,7 +170,14 @@ def test_max_examples_takes_the_first(trained):
     )
     whole = evaluate_robustness(network, (images, labels), attack(), verbose=0)
     assert report.examples == 33
-    np.testing.assert_array_equal(report.robust["pgd4"], whole.robust["pgd4"][:33])
+    natural, robust = (
+        (found.robust[name][:33] for found in (report, whole))
+        for name in ("natural", "pgd4")
+    )
+    np.testing.assert_array_equal(*natural)
+    # In another batch the gradient is rounded otherwise, and an example at the edge
+    # may fall.
+    assert np.not_equal(*robust).sum() <= 1
 
 
 def test_the_report_as_text_markdown_and_json(trained):
