@@ -93,7 +93,8 @@ def verdict(report: "RobustnessReport") -> str:
         return f"{said[0]} Nothing was attacked."
     for attacks in sorted(norms.values(), key=lambda names: _least(report, names)):
         said.append(_sentence(report, attacks))
-    if report.worst_case > 0:
+    # Of each norm by itself: one may leave what another one does not.
+    if any(_standing(report, attacks)[1].any() for attacks in norms.values()):
         said.append(
             "Under attack that is an upper bound: another one may fool the model more "
             "often."
@@ -106,12 +107,8 @@ def verdict(report: "RobustnessReport") -> str:
 def _sentence(report: "RobustnessReport", attacks: list[str]) -> str:
     """What attacks of one norm leave, at the radius of the strongest of them."""
     worst = strongest(report, attacks)
-    epsilon = _setting(report, worst, "epsilon")
-    if epsilon is not None:  # others that stay within its ball count too
-        radii = {name: _setting(report, name, "epsilon") for name in attacks}
-        attacks = [n for n, radius in radii.items() if radius and radius <= epsilon]
-    stands = np.logical_and.reduce([report.robust[name] for name in attacks])
-    low, high = binomial_interval(int(all_standing(stands).sum()), len(stands))
+    attacks, stands = _standing(report, attacks)
+    low, high = binomial_interval(int(stands.sum()), len(stands))
     least = [n for n in report.accuracy if n in attacks and _is_least(report, n, worst)]
     which = f"the strongest attack was {worst}"
     if len(least) > 1:
@@ -119,12 +116,24 @@ def _sentence(report: "RobustnessReport", attacks: list[str]) -> str:
     elif len(attacks) == 1:
         which = worst
     natural = all_standing(report.robust[NATURAL]).sum()
-    fails = all_standing(stands).sum() <= NOT_WITHSTOOD * natural
+    fails = stands.sum() <= NOT_WITHSTOOD * natural
     return (
         f"{_change(report, worst)}, {_counted(stands)} still are "
         f"({which}; 95% interval {low:.1%} to {high:.1%})"
         f"{': the model does not withstand it.' if fails and natural else '.'}"
     )
+
+
+def _standing(
+    report: "RobustnessReport", attacks: list[str]
+) -> tuple[list[str], np.ndarray]:
+    """Of attacks of one norm those within the ball of the strongest; what stands."""
+    epsilon = _setting(report, strongest(report, attacks), "epsilon")
+    if epsilon is not None:  # others that stay within its ball count too
+        radii = {name: _setting(report, name, "epsilon") for name in attacks}
+        attacks = [n for n, radius in radii.items() if radius and radius <= epsilon]
+    stands = np.logical_and.reduce([report.robust[name] for name in attacks])
+    return attacks, all_standing(stands)
 
 
 def not_withstood(report: "RobustnessReport") -> bool:

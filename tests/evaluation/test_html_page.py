@@ -163,6 +163,9 @@ def test_a_verdict_does_not_mix_norms_or_radii():
     # Of pgd20 alone example 0 stands, of square alone examples 1 and 2.
     assert "After a change of each pixel by at most 8 of 255 levels, 1 of 4" in text
     assert "Euclidean length at most 1 (pixels in [0, 1]), 2 of 4" in text
+    # Together they leave none, and each by itself may still leave too many.
+    assert "upper bound" in text
+    assert "No other attack" not in text
     # The larger ball of the weaker attack says nothing of the smaller one.
     larger = {**small, "epsilon": 16 / 255}
     text = verdict(
