@@ -391,14 +391,17 @@ def _kind_of_activation(operation: Any, name: str) -> str | None:
 
 
 def calls_in_graph(model: keras.Model) -> list[Any]:
-    """The calls of operations that a functional model is made of, or [].
+    """The calls of operations that a functional model is made of, in order, or [].
 
     Each has `operation`, `arguments`, `input_tensors`, `outputs` and `is_input`.
     What an operation says of itself (`layer.input`) is of its first call, which may be
-    in another model. Relied on: `_nodes_by_depth` of functional and Sequential models.
+    in another model. Relied on: `_nodes_by_depth` of functional and Sequential models,
+    in which the outputs' calls are at depth 0.
     """
     by_depth = getattr(model, "_nodes_by_depth", {})
-    return [call for calls in by_depth.values() for call in calls]
+    return [
+        call for depth in sorted(by_depth, reverse=True) for call in by_depth[depth]
+    ]
 
 
 def save_as(layer: type, name: str) -> None:

@@ -37,6 +37,7 @@ VARIANTS = {
     "teaching/test_check_pgd.py": 3,
     "teaching/test_check_train.py": 2,
     "teaching/test_check_train_step.py": 2,
+    "evaluation/test_search_dtype.py": 2,
     "test_examples.py": 2,
     "test_input_mask.py": 3,
     "test_pixel_scale.py": 6,

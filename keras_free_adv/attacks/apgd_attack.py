@@ -202,7 +202,7 @@ class APGDAttack(Attack):
             best_gradient=choose(better, gradient, state.best_gradient),
             best_loss=ops.where(better, loss, state.best_loss),  # never a NaN
         )
-        state, gradient = self._check(state, gradient, step)
+        state, gradient = self._check(target, images, state, gradient, step)
         return self._move(target, images, state, gradient, step), outcome
 
     def loss_of(self, target: Target, outputs: Any, logits: Any) -> Any:
@@ -243,17 +243,35 @@ class APGDAttack(Attack):
             return losses.targeted_dlr(labels, logits, target_class)
         return target.losses.targeted_margin(labels, logits, target_class)
 
+    def _loss_at(
+        self, target: Target, images: Any, points: Any, target_class: Any
+    ) -> Any:
+        """What is climbed, at points `[B, ...]`."""
+        del images
+        return self._objective(target, target.logits(points), target_class)
+
     def _has_ratio(self, view: Predictions) -> bool:
         """Whether there are logits enough, of classes, for the ratio of the loss."""
         return not view.several_labels and view.classes >= CLASSES_NEEDED[self.loss]
 
-    def _check(self, state: _State, gradient: Any, step: Any) -> tuple[_State, Any]:
+    def _check(
+        self, target: Target, images: Any, state: _State, gradient: Any, step: Any
+    ) -> tuple[_State, Any]:
         """At a checkpoint: halve the step size and go back to the best point, or not.
 
         Conditions 1 and 2 of section 3.2 of the paper.
         """
         window = ops.take(ops.convert_to_tensor(self._windows, "int32"), step)
         here = window > 0
+        # Of many losses in half precision the largest is too large.
+        state = state._replace(
+            best_loss=target.corrected(
+                here,
+                self._loss_at,
+                (images, state.best, state.target_class),
+                state.best_loss,
+            )
+        )
         too_few = ops.cast(state.rises, "float32") < SHARE_OF_RISES * ops.cast(
             window, "float32"
         )

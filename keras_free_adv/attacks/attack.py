@@ -305,17 +305,18 @@ class Attack(keras.layers.Layer):
         images: Any,
         labels: Any,
         without_gradient: str = "refuse",
+        search_dtype: str = "float32",
     ) -> CompiledAttack:
         """The graphs of this attack on `model`; made once."""
 
         def compile_it() -> CompiledAttack:
             self.check_labels(labels, view)
-            return CompiledAttack(self, model, view, without_gradient)
+            return CompiledAttack(self, model, view, without_gradient, search_dtype)
 
         key = (view, tuple(images.shape[1:]), tuple(labels.shape[1:]), labels.dtype)
         return self.graphs.get(
             model,
-            (*key, without_gradient),
+            (*key, without_gradient, search_dtype),
             compile_it,
         )
 

@@ -1,5 +1,6 @@
 """An attack on one model, compiled."""
 
+import dataclasses
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -8,10 +9,12 @@ import keras
 from keras import ops
 
 from keras_free_adv import backends, image_axes, input_mask, random_numbers
+from keras_free_adv.attacks.half_precision import FLOAT32, computing_in, inner_layers
 from keras_free_adv.attacks.loss_scale import loss_scale
 from keras_free_adv.attacks.outcome import Outcome
 from keras_free_adv.attacks.runs import ActiveRuns, Steps, advance, begin_runs
 from keras_free_adv.attacks.target import Target
+from keras_free_adv.backends.final_operation import ModelOutputs
 from keras_free_adv.geometry import Ball
 from keras_free_adv.logits import outputs_in_inference_mode
 from keras_free_adv.predictions import Predictions
@@ -42,6 +45,8 @@ class CompiledAttack:
         model: the model, of which it keeps a weak reference only.
         view: what the model predicts.
         without_gradient: see `Target`.
+        search_dtype: what the model's inner layers compute in while the attack
+            searches: "float32" leaves them as they are.
     """
 
     def __init__(
@@ -50,18 +55,23 @@ class CompiledAttack:
         model: keras.Model,
         view: Predictions,
         without_gradient: str = "refuse",
+        search_dtype: str = FLOAT32,
     ) -> None:
         self.view = view
         self._attack = attack
         self._model_of: Callable[[], Any] = weakref.ref(model)
         self._without_gradient = without_gradient
-        self._scale = loss_scale(model)
+        self._scale = loss_scale(model, search_dtype)
+        self._search_dtype = search_dtype
+        if search_dtype != FLOAT32:
+            inner_layers(model)  # raises
         self._ball = Ball(attack.epsilon, attack.norm, attack.value_range_for(model))
         self._data_format = image_axes.resolve(attack.data_format, model)
         self.clean = backends.compiled(self._clean, self._model_of)
         self.run = backends.compiled(self._run, self._model_of)
         self.begin = backends.compiled(self._begin, self._model_of)
         self.advance = backends.compiled(self._advance, self._model_of)
+        self.difference = backends.compiled(self._difference, self._model_of)
 
     def _clean(self, images: Any, labels: Any) -> tuple[Outcome, Any]:
         """No attack: the candidate every attack must beat, and the logits."""
@@ -88,27 +98,57 @@ class CompiledAttack:
     def _begin(self, images: Any, labels: Any, ids: Any, runs: Any) -> ActiveRuns:
         """Examples at the beginning of their runs."""
         keys = random_numbers.keys_of_examples(self._attack.seed_in_use, ids, runs)
-        target = self._target(images, labels)
+        target = self._search(images, labels)
         return begin_runs(self._attack, target, images, keys, runs, self._label_count)
 
     def _advance(
-        self, images: Any, labels: Any, active: ActiveRuns, stop_after: Any
+        self, images: Any, labels: Any, hurdle: Any, active: ActiveRuns, stop_after: Any
     ) -> tuple[ActiveRuns, Any]:
         """Steps until `stop_after` examples are fooled or at the end of their runs."""
         return advance(
             self._attack,
-            self._target(images, labels),
+            self._search(images, labels, hurdle),
             images,
             active,
             stop_after=stop_after,
             until_fooled=True,
         )
 
+    def _difference(self, images: Any, labels: Any, ids: Any) -> Any:
+        """How far the margins of the search are from the model's, `[B]`.
+
+        At a random point around each image, where half precision rounds as at others.
+        """
+        keys = random_numbers.keys_of_examples(
+            self._attack.seed_in_use, ids, ops.zeros_like(ids)
+        )
+        points = self._target(images, labels).random_start(keys, images)
+        margin, of_the_model = (
+            target.losses.margin(target.labels, target.logits(points))
+            for target in (self._search(images, labels), self._target(images, labels))
+        )
+        return ops.abs(margin - of_the_model)
+
     @property
     def _label_count(self) -> int | None:
         """How many labels an outcome tells apart; a target is reached as a whole."""
         apart = self.view.several_labels and not self._attack.targeted
         return self.view.classes if apart else None
+
+    def _search(self, images: Any, labels: Any, hurdle: Any = None) -> Target:
+        """The target of the search; see `Target.hurdle`."""
+        target = self._target(images, labels)
+        if self._search_dtype == FLOAT32:
+            return target
+
+        def outputs(points: Any) -> ModelOutputs:
+            layers = inner_layers(self._model_of())
+            with computing_in(layers, self._search_dtype):
+                return target.outputs(points)
+
+        return dataclasses.replace(
+            target, outputs=outputs, hurdle=hurdle, of_the_model=self._target
+        )
 
     def _target(self, images: Any, labels: Any) -> Target:
         # Decided on the clean images: padding that is perturbed is no longer masked.

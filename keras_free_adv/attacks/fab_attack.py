@@ -20,12 +20,18 @@ BACKWARD = 0.9  # beta
 
 
 class _State(NamedTuple):
-    """Where the search is, the class it aims at, and the nearest success so far."""
+    """Where the search is, the class it aims at, and the nearest success so far.
+
+    `ahead` says how far that class was ahead at the last point looked at, and
+    `is_known` whether the iterate is that point.
+    """
 
     iterate: Any
     target_class: Any
     nearest: Any
     distance: Any
+    ahead: Any
+    is_known: Any
 
 
 @keras.saving.register_keras_serializable("keras_free_adv")
@@ -144,6 +150,8 @@ class FABAttack(Attack):
             ),
             nearest=images,
             distance=target.each(float("inf")),
+            ahead=target.each(0.0),
+            is_known=target.each(0, "bool"),
         )
 
     def step(
@@ -151,10 +159,22 @@ class FABAttack(Attack):
     ) -> tuple[_State, Outcome]:
         """To the linearized boundary, biased towards the image; then a look."""
         del step
+        if self.targets is None:  # half precision might name another class
+            target = target.in_full_precision(images)
         ahead, weights = self._boundary(target, state)
+        if target.of_the_model is not None:
+            # By half precision's the iterate would stop short of the boundary.
+            ahead = target.corrected(
+                ops.logical_not(state.is_known),
+                self._ahead_at,
+                (images, state.iterate, state.target_class),
+                state.ahead,
+            )
         moved = self._move(target, images, state.iterate, weights, ahead)
 
-        errs = target.errs(target.logits(moved))
+        judge = target.in_full_precision(images)
+        logits = judge.logits(moved)
+        errs = judge.errs(logits)
         distance = ops.reshape(target.ball.length(moved - images), (-1,))
         fooled = any_label(errs)
         nearer = ops.logical_and(fooled, distance < state.distance)
@@ -162,6 +182,10 @@ class FABAttack(Attack):
             iterate=choose(fooled, images + BACKWARD * (moved - images), moved),
             nearest=choose(nearer, moved, state.nearest),
             distance=ops.where(nearer, distance, state.distance),
+            ahead=judge.losses.targeted_margin(
+                target.labels, logits, state.target_class
+            ),
+            is_known=ops.logical_not(fooled),
         )
         inside = distance <= self.epsilon
         return state, Outcome(
@@ -187,6 +211,11 @@ class FABAttack(Attack):
 
         (ahead,), weights = target.gradient(ahead_at, state.iterate)
         return ahead, weights
+
+    def _ahead_at(self, target: Target, images: Any, points: Any, to: Any) -> Any:
+        """How far the target class is ahead at points `[B, ...]`."""
+        del images
+        return target.losses.targeted_margin(target.labels, target.logits(points), to)
 
     def _nearest_boundary(self, target: Target, iterate: Any) -> tuple[Any, Any]:
         """That of the class which the linear model reaches first.

@@ -24,7 +24,7 @@ def compute_dtypes(layer: Any) -> Iterator[str]:
             yield from compute_dtypes(inner)
 
 
-def loss_scale(model: keras.Model) -> float:
+def loss_scale(model: keras.Model, search_dtype: str = "float32") -> float:
     """What to multiply a loss with, so that small gradients do not vanish."""
-    float16 = "float16" in compute_dtypes(model)
+    float16 = "float16" in (search_dtype, *compute_dtypes(model))
     return FLOAT16_LOSS_SCALE if float16 else 1.0

@@ -7,8 +7,10 @@ its run, and a step advances all of them by one. They need not be at the same st
 stay full.
 """
 
+import functools
 from typing import Any, NamedTuple, Protocol
 
+import keras
 from keras import ops, tree
 
 from keras_free_adv import backends
@@ -109,7 +111,11 @@ def advance(
     def one_step(active: ActiveRuns, steps: Any) -> tuple[ActiveRuns, Any]:
         # A run that ended waits for the others, and repeats its last step in vain.
         step = ops.minimum(active.step, attack.steps_of_a_run - 1)
-        state, seen = attack.step(target, images, active.state, step)
+        arguments = images, active.state, step
+        made = attack.step(target, *arguments)
+        if target.of_the_model is not None:  # NaN, where half precision overflows
+            made = target.corrected(_is_lost(made), attack.step, arguments, made)
+        state, seen = made
         seen = seen._replace(images=target.keep_masked(seen.images))
         moved = ActiveRuns(active.step + 1, state, more_damaging(active.best, seen))
         over = ended(attack, active, until_fooled)
@@ -119,3 +125,13 @@ def advance(
         return kept, steps + 1
 
     return backends.while_loop(go_on, one_step, (active, ops.zeros((), "int32")))
+
+
+def _is_lost(made: Any) -> Any:
+    """Whether something is NaN in what a step made of an example, `[B]`."""
+    lost = [
+        ops.any(ops.isnan(ops.reshape(part, (ops.shape(part)[0], -1))), axis=-1)
+        for part in tree.flatten(made)
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(part.dtype))
+    ]
+    return functools.reduce(ops.logical_or, lost)

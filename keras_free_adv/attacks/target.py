@@ -31,6 +31,10 @@ class Target:
             differentiably, or go on with a gradient of "zero".
         keep_masked: maps points `[B, ...]` to the same points, with what the model
             masks as it is in the clean images.
+        hurdle: of a search in half precision, what the margin of each example has to
+            exceed before its point is shown to the model itself, `[B]`; else None.
+        of_the_model: of such a search, makes of clean images and labels as given the
+            target that computes as the model itself; else None.
     """
 
     outputs: Callable[[Any], ModelOutputs]
@@ -42,6 +46,8 @@ class Target:
     data_format: str
     without_gradient: str
     keep_masked: Callable[[Any], Any] = lambda points: points
+    hurdle: Any = None
+    of_the_model: Callable[[Any, Any], "Target"] | None = None
 
     def logits(self, images: Any) -> Any:
         """The model's logits, `[B, C]`."""
@@ -59,9 +65,43 @@ class Target:
     def errs(self, logits: Any) -> Any:
         """Whether each example is misclassified, `[B]`; each of its labels, `[B, L]`.
 
-        So it is, too, if a logit is NaN.
+        So it is, too, if a logit is NaN. In a search in half precision: whether it may
+        be, which the model itself decides (`evaluation/packing.py`).
         """
-        return self.losses.are_wrong(self.labels, logits)
+        if self.hurdle is None:
+            return self.losses.are_wrong(self.labels, logits)
+        return ops.greater(self.losses.margin(self.labels, logits), self.hurdle)
+
+    def in_full_precision(self, images: Any) -> "Target":
+        """The target that computes as the model itself; `images` are clean."""
+        if self.of_the_model is None:
+            return self
+        return self.of_the_model(images, self.given_labels)
+
+    def corrected(
+        self, where: Any, function: Callable[..., Any], arguments: Any, results: Any
+    ) -> Any:
+        """Results of a search, taken again in full precision in some rows.
+
+        Args:
+            where: which rows, `[B]`, bool.
+            function: maps a target and arguments of some rows to their results.
+            arguments: any nest of `[B, ...]`, the clean images first.
+            results: any nest of `[B, ...]`.
+
+        Returns:
+            The results; as they are, unless the search is in half precision.
+        """
+        if self.of_the_model is None:
+            return results
+        of_the_model = self.of_the_model
+
+        def of_rows(labels: Any, images: Any, *rest: Any) -> Any:
+            return function(of_the_model(images, labels), images, *rest)
+
+        return backends.on_rows(
+            where, of_rows, (self.given_labels, *arguments), results
+        )
 
     def is_alternative(self, number: Any) -> Any:
         """Whether class or label `number` can be attacked in each example, `[B]`."""
@@ -76,11 +116,13 @@ class Target:
     def likeliest_other(self, images: Any, runs: Any, targets: int) -> Any:
         """The class or label that each example's run aims at, `[B]`.
 
-        One forward pass. Run r aims at class number r of the `targets` likeliest after
-        the true one; of several labels, at that nearest to being wrong.
+        One forward pass, in full precision. Run r aims at class number r of the
+        `targets` likeliest after the true one; of several labels, at that nearest to
+        being wrong.
         """
         count = min(targets, self.view.alternatives)
-        ranked = self.losses.likeliest_others(self.labels, self.logits(images), count)
+        logits = self.in_full_precision(images).logits(images)
+        ranked = self.losses.likeliest_others(self.labels, logits, count)
         rank = ops.expand_dims(ops.mod(runs, count), -1)
         return ops.squeeze(ops.take_along_axis(ranked, rank, axis=-1), -1)
 

@@ -29,6 +29,7 @@ deterministic = _backend.deterministic
 is_symbolic = _backend.is_symbolic
 look_through = _backend.look_through
 make_deterministic = _backend.make_deterministic
+on_rows = _backend.on_rows
 outside_graphs = _backend.outside_graphs
 pullback = _backend.pullback
 replica_number = _backend.replica_number
@@ -48,6 +49,7 @@ __all__ = [  # noqa: RUF022 (sorted as the other subpackages)
     "is_symbolic",
     "look_through",
     "make_deterministic",
+    "on_rows",
     "outside_graphs",
     "pullback",
     "replica_number",

@@ -167,6 +167,23 @@ def while_loop(condition: Callable, body: Callable, state: Any) -> Any:
     return state
 
 
+def on_rows(where: Any, function: Callable, arguments: Any, results: Any) -> Any:
+    """As on TensorFlow; shapes are fixed, so that it computes all rows or none."""
+    anew = _as_pure(function)
+
+    def all_rows() -> Any:
+        computed, _ = anew(*arguments)
+        return jax.tree.map(
+            lambda old, new: jnp.where(
+                where.reshape(-1, *[1] * (old.ndim - 1)), new, old
+            ),
+            results,
+            computed,
+        )
+
+    return jax.lax.cond(jnp.any(where), all_rows, lambda: results)
+
+
 def compiled(
     function: Callable, model_of: Callable[[], Any], *, any_size: bool = True
 ) -> "_Jitted":

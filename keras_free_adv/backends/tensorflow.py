@@ -84,6 +84,28 @@ def while_loop(condition: Callable, body: Callable, state: Any) -> Any:
     return tf.while_loop(condition, body, state)
 
 
+def on_rows(where: Any, function: Callable, arguments: Any, results: Any) -> Any:
+    """Some rows of results, computed anew.
+
+    Args:
+        where: which rows, `[B]`, bool.
+        function: maps arguments `[R, ...]`, those of these rows, to their results.
+        arguments: any nest of `[B, ...]`.
+        results: any nest of `[B, ...]`, what the other rows keep.
+    """
+
+    def some() -> Any:
+        rows = tf.where(where)[:, 0]
+        taken = tf.nest.map_structure(lambda a: tf.gather(a, rows), arguments)
+        return tf.nest.map_structure(
+            lambda old, new: tf.tensor_scatter_nd_update(old, rows[:, None], new),
+            results,
+            function(*taken),
+        )
+
+    return tf.cond(tf.reduce_any(where), some, lambda: results)
+
+
 def compiled(
     function: Callable, model_of: Callable[[], Any], *, any_size: bool = True
 ) -> "_Graph":

@@ -49,6 +49,20 @@ def while_loop(condition: Callable, body: Callable, state: Any) -> Any:
     return state
 
 
+def on_rows(where: Any, function: Callable, arguments: Any, results: Any) -> Any:
+    """As on TensorFlow."""
+    if not where.any():
+        return results
+    new = function(*tree.map_structure(lambda a: a[where], arguments))
+
+    def replaced(old: Any, new: Any) -> Any:
+        old = old.clone()
+        old[where] = new
+        return old
+
+    return tree.map_structure(replaced, results, new)
+
+
 def compiled(
     function: Callable, model_of: Callable[[], Any], *, any_size: bool = True
 ) -> Callable:

@@ -8,6 +8,7 @@ import keras
 
 from keras_free_adv import renamed_arguments, validation
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.half_precision import FLOAT32, SEARCH_DTYPES
 from keras_free_adv.callbacks.evaluation_callback import EvaluationCallback
 from keras_free_adv.callbacks.evaluation_size import affordable_examples
 from keras_free_adv.distribution import workers
@@ -48,6 +49,7 @@ class RobustnessEvaluation(EvaluationCallback):
             counted in passes through the network, it costs at most a fifth of an
             epoch, which is printed when `fit` begins. (Of a plain Keras model the
             passes of an epoch are not known: None is for all.)
+        search_dtype: what attacks search in; see `evaluate_robustness`.
 
     Raises:
         TypeError, ValueError: a wrong argument, named in the message.
@@ -76,6 +78,7 @@ class RobustnessEvaluation(EvaluationCallback):
         images: int = 8,
         class_names: Sequence[str] | None = None,
         max_examples: int | None = None,
+        search_dtype: str = FLOAT32,
     ) -> None:
         super().__init__()
         self.data = data
@@ -92,6 +95,9 @@ class RobustnessEvaluation(EvaluationCallback):
         if max_examples is not None:
             max_examples = validation.positive_integer("max_examples", max_examples)
         self.max_examples = max_examples
+        self.search_dtype = validation.one_of(
+            "search_dtype", search_dtype, SEARCH_DTYPES
+        )
         self._examples = max_examples  # of this `fit`
         self._summaries = None
         if log_dir is not None:
@@ -150,6 +156,7 @@ class RobustnessEvaluation(EvaluationCallback):
                     self.attacks,
                     max_examples=self._examples,
                     verbose=0,
+                    search_dtype=self.search_dtype,
                 )
             self.last_accuracy = {
                 name: report.accuracy[attack.name]
@@ -176,6 +183,7 @@ class RobustnessEvaluation(EvaluationCallback):
             "images": self.images,
             "class_names": self.class_names,
             "max_examples": self.max_examples,
+            "search_dtype": self.search_dtype,
         }
 
     @classmethod

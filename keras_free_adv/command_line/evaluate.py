@@ -25,7 +25,7 @@ from keras_free_adv.evaluation.robustness_report import RobustnessReport
 # What has a name of its own in the name of a report.
 _IN_NAME = (
     *("epsilon", "norm", "split", "image_size", "crop", "seed"),
-    *("value_range", "pixels"),
+    *("value_range", "pixels", "search_dtype"),
 )
 
 
@@ -59,6 +59,7 @@ def run(values: Any, model: str, data: str | None = None) -> None:
             batch_size=values.batch_size,
             resume=page.with_suffix(".partial"),
             verbose=console.verbose(values.verbose),
+            search_dtype=values.search_dtype,
         )
     report.settings["model"] = attacked.name
     report.settings[COMMAND] = command_of("evaluate", values, model, data)

@@ -7,6 +7,7 @@ import keras
 
 from keras_free_adv import validation
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.half_precision import FLOAT32, SEARCH_DTYPES
 from keras_free_adv.data.labelled_batches import LabelledBatches
 from keras_free_adv.distribution.replicas import Replicas
 from keras_free_adv.evaluation.checked_attacks import (
@@ -34,6 +35,7 @@ def evaluate_robustness(
     max_examples: int | None = None,
     verbose: Any = "auto",
     resume: Any = None,
+    search_dtype: str = FLOAT32,
 ) -> RobustnessReport:
     """Measures natural accuracy, and accuracy under each attack.
 
@@ -66,7 +68,14 @@ def evaluate_robustness(
             finished (of an `AutoAttack` each part's). The same call after an
             interruption goes on from there. The attacks need a `seed` then. A file of
             another model (weights, architecture, dtypes, natural predictions) or of
-            other data is refused.
+            other data, or with another `search_dtype`, is refused.
+        search_dtype: "bfloat16" or "float16" let the attacks search on a copy of the
+            model that computes its inner layers in half precision: faster on devices
+            made for it. The verdict stays the model's: an example falls only if the
+            model itself, as it computes natural accuracy, errs on the adversarial
+            image. Images, the first and the last layer with weights, and the losses
+            stay in float32. Functional and Sequential models only, that predict one
+            class and draw no random numbers.
 
     Returns:
         A `RobustnessReport`.
@@ -93,6 +102,7 @@ def evaluate_robustness(
         attacks_of_training(model) if attacks is None else attacks
     )
     verbose = validation.one_of("verbose", verbose, ("auto", 0, 1, 2))
+    validation.one_of("search_dtype", search_dtype, SEARCH_DTYPES)
     if resume is not None:
         check_path(resume)
         check_seeds(attacks, "Argument `resume` needs")
@@ -112,6 +122,7 @@ def evaluate_robustness(
         batch_size,
         Progress(batches.examples, verbose),
         getattr(data, "class_names", None),
+        search_dtype,
     )
     with replicas.explaining_lost_worker():
         stages, settings = evaluation.stages(attacks, batch_size, max_examples, resume)

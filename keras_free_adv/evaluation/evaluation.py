@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_free_adv import backends, image_axes, random_numbers
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.half_precision import FLOAT32, inner_layers
 from keras_free_adv.distribution.replicas import Replicas
 from keras_free_adv.evaluation.examples import Examples
 from keras_free_adv.evaluation.finished_stages import FinishedStages, Stage
@@ -34,8 +35,10 @@ class Evaluation:
         batch_size: int | None,
         progress: Progress,
         class_names: Any,
+        search_dtype: str = FLOAT32,
     ) -> None:
         self._model = model
+        self._search_dtype = search_dtype
         self._examples = examples
         self._replicas = replicas
         self._batch_size = batch_size or 0  # a dataset's own, once it is read
@@ -57,11 +60,13 @@ class Evaluation:
     ) -> tuple[dict[str, dict[str, Stage]], dict[str, Any]]:
         """The stages of each attack, and with what they were measured."""
         natural = self.natural(attacks)
+        self._check_not_random()
         settings = self.settings(batch_size, max_examples)
         self.finished = FinishedStages(
             resume,
             model={} if resume is None else identity_of(self._model),
             data=settings["data"],
+            search=self._search_dtype,
             natural=natural.standing,
             natural_classes=natural.classes,
             random=is_random(self.probes),
@@ -132,7 +137,29 @@ class Evaluation:
             attack.check_images(images.shape, self._model)
         self.views = {a.name: a.view_of(self._model, images, labels) for a in attacks}
         _check_one_kind(self.views)
+        self._check_search(self._view(attacks[0]))
         self._first = attacks[0].parts()[0], self._view(attacks[0])
+
+    def _check_search(self, view: Predictions) -> None:
+        """Raises if there can be no search in half precision."""
+        if self._search_dtype == FLOAT32:
+            return
+        if view.several_labels:
+            raise ValueError(
+                "Argument `search_dtype` must be 'float32' for a model that predicts "
+                "several labels at once: each label can fall at another point, and "
+                f"one is kept to be checked. Received: {self._search_dtype!r}."
+            )
+        inner_layers(self._model)  # raises
+
+    def _check_not_random(self) -> None:
+        """Raises if the model would meet a claim of the search with other numbers."""
+        if self._search_dtype != FLOAT32 and is_random(self.probes):
+            raise ValueError(
+                "Argument `search_dtype` must be 'float32' for a model that draws "
+                "random numbers: where a search in half precision was successful, "
+                f"the model would draw others. Received: {self._search_dtype!r}."
+            )
 
     def _look(
         self, attacks: list[Attack], images: np.ndarray, labels: np.ndarray
@@ -178,6 +205,7 @@ class Evaluation:
             lambda stood, fell: self.progress.add(stood=stood, fell=fell),
             last,
             lambda images, labels: self._clean(images, labels)[1],
+            self._search_dtype,
         )
         self.progress.begin(part.name)
         for ids, images, labels in self._examples:
@@ -190,10 +218,10 @@ class Evaluation:
         left = survivors.finish().astype("int64")
         self.progress.end()
         left[~here] = 0
-        passes = np.array([survivors.forward, survivors.backward])
-        forward, backward = map(int, self._replicas.of_all_workers(passes))
+        counts = np.array([survivors.forward, survivors.backward, survivors.refuted])
+        forward, backward, refuted = map(int, self._replicas.of_all_workers(counts))
         left = self._replicas.of_all_workers(left).astype(bool)
-        stage = Stage(left, survivors.seconds, forward, backward)
+        stage = Stage(left, survivors.seconds, forward, backward, refuted=refuted)
         if survivors.classes is not None:
             classes = np.where(here, survivors.classes, 0)
             stage.classes = self._replicas.of_all_workers(classes)
@@ -217,6 +245,7 @@ class Evaluation:
                 "max_examples": max_examples,
             },
             "dtype_policy": self._model.dtype_policy.name,
+            "search_dtype": self._search_dtype,
             "replicas": self._replicas.count * self._replicas.workers,
             "deterministic_ops": backends.deterministic(),
             "generator": random_numbers.GENERATOR,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_free_adv.attacks.half_precision import FLOAT32
 from keras_free_adv.files import write_text
 
 SCHEMA_VERSION = 2
@@ -32,6 +33,7 @@ class Stage:
             predicts several labels. See `PredictedClasses`.
         images: the first images as it left them; None if it was read from a file, or
             of several labels.
+        refuted: claims of a search in half precision that the model refuted.
     """
 
     standing: np.ndarray
@@ -40,6 +42,7 @@ class Stage:
     backward: int
     classes: np.ndarray | None = None
     images: np.ndarray | None = None
+    refuted: int = 0
 
 
 class FinishedStages:
@@ -49,6 +52,7 @@ class FinishedStages:
         path: a JSON file, created with the first stage; None saves nothing.
         model: identifies the model.
         data: identifies the examples and their batches.
+        search: the dtype that attacks search in.
         natural: what the model gets right without an attack, as in `Stage.standing`.
         natural_classes: what it predicts then, as in `Stage.classes`.
         random: whether the model draws random numbers, so that `natural` may differ.
@@ -60,7 +64,8 @@ class FinishedStages:
         natural_classes: likewise.
 
     Raises:
-        ValueError: the file is damaged, or of another model or other data.
+        ValueError: the file is damaged, or of another model, other data or another
+            search.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class FinishedStages:
         *,
         model: dict[str, Any],
         data: dict[str, Any],
+        search: str = FLOAT32,
         natural: np.ndarray,
         natural_classes: np.ndarray | None = None,
         random: bool = False,
@@ -78,6 +84,7 @@ class FinishedStages:
         self._writes = writes
         # Compared in this order: with other data, the rest differs as well.
         self._header = {"schema_version": SCHEMA_VERSION, "data": data, "model": model}
+        self._search = search
         self._stages: dict[str, Stage] = {}
         self.natural = natural
         self.natural_classes = natural_classes
@@ -102,6 +109,7 @@ class FinishedStages:
             stages = {key: _to_dict(stage) for key, stage in self._stages.items()}
             everything = {
                 **self._header,
+                "search_dtype": self._search,
                 "natural": _to_bits(self.natural),
                 "natural_classes": _to_list(self.natural_classes),
                 "stages": stages,
@@ -136,6 +144,15 @@ class FinishedStages:
                     f"Argument `resume` names an evaluation of another {part}{other}: "
                     f"{path} has {its!r}, now it is {mine!r}. {_REMEDY}"
                 )
+
+        # Files of earlier versions do not say it.
+        its_search = read.get("search_dtype", FLOAT32)
+        if its_search != self._search:
+            raise ValueError(
+                "Argument `resume` names an evaluation with another search: "
+                f"{path} has search_dtype={its_search!r}, now it is "
+                f"{self._search!r}. {_REMEDY}"
+            )
 
     def _check_natural(
         self, path: pathlib.Path, natural: np.ndarray, random: bool

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.half_precision import FLOAT32
 from keras_free_adv.distribution.replicas import Replicas
 from keras_free_adv.evaluation.finished_stages import Stage
 from keras_free_adv.predictions import Predictions
@@ -16,6 +17,10 @@ from keras_free_adv.predictions import Predictions
 # A compiled loop hands back the batch when this share of its runs has ended, so that
 # others take their places. More often costs more copying, less often more idle rows.
 REFILL_SHARE = 1 / 8
+
+# After a refuted claim an example's hurdle rises by this share of the largest
+# difference between the margins of the search and the model's.
+RAISED_BY = 1 / 2
 
 
 class Survivors:
@@ -25,6 +30,13 @@ class Survivors:
     labels) or has withstood them all; then a waiting one takes its place. So the batch
     is full as long as examples wait, and few steps are spent in vain: it is refilled
     when an eighth of its runs have ended.
+
+    The verdict is the model's. A search in half precision only claims that a point
+    fools it: what is claimed, and the best point of each run that ends, is shown to the
+    model. Where it refutes a claim the run goes on. A claim is a margin above a hurdle,
+    at first the largest difference of the two, below zero, so that no point is missed
+    to the search's rounding; each refutation raises the example's, so that the model
+    is not asked at every step.
 
     Args:
         attack: the attack.
@@ -36,6 +48,8 @@ class Survivors:
             other.
         before: the stage before the attack.
         logits: called with images and labels, for the model's logits `[B, C]`.
+        search_dtype: what the model's inner layers compute in while the attack
+            searches.
 
     Attributes:
         standing: what the model gets right after the attack: `[N]`, or of several
@@ -45,6 +59,7 @@ class Survivors:
         seconds: wall-clock seconds spent in the attack.
         forward: examples that went forward through the model, counted once a pass.
         backward: the same of backward passes.
+        refuted: claims of the search that the model refuted.
     """
 
     def __init__(
@@ -57,6 +72,7 @@ class Survivors:
         finished: Callable[[int, int], None],
         before: Stage,
         logits: Callable[[Any, Any], Any],
+        search_dtype: str = FLOAT32,
     ) -> None:
         self._attack = attack
         self._model = model
@@ -65,6 +81,8 @@ class Survivors:
         self._batch_size = batch_size
         self._finished = finished
         self._logits = logits
+        self._search_dtype = search_dtype
+        self._difference: float | None = None  # of the margins, once it is measured
         self._runs = attack.runs(view.alternatives + 1)
         self.standing = before.standing.copy()
         self.classes = None if before.classes is None else before.classes.copy()
@@ -73,10 +91,11 @@ class Survivors:
         # Of the batch: ids and numbers of runs here, the rest on the device.
         self._ids = np.zeros((0,), "int32")
         self._run = np.zeros((0,), "int32")
-        self._rows: tuple[Any, Any, Any] | None = None
+        self._rows: tuple[Any, Any, Any, Any] | None = None
         self.seconds = 0.0
         self.forward = 0
         self.backward = 0
+        self.refuted = 0
 
     def add(self, ids: np.ndarray, images: np.ndarray, labels: np.ndarray) -> None:
         """Adds examples, and goes on while they fill a batch."""
@@ -121,7 +140,8 @@ class Survivors:
         compiled = self._compiled(images, labels)
         active = compiled.begin(images, labels, ids, runs)
         self.forward += len(ids) * self._attack.passes_of_a_start()
-        rows = (images, labels, active)
+        hurdle = self._first_hurdle(compiled, images, labels, ids)
+        rows = (images, labels, ops.convert_to_tensor(hurdle), active)
         self._rows = (
             rows
             if self._rows is None
@@ -133,22 +153,23 @@ class Survivors:
         self._run = np.concatenate([self._run, runs])
 
     def _step(self) -> None:
-        images, labels, active = self._rows  # type: ignore[misc]
+        images, labels, hurdle, active = self._rows  # type: ignore[misc]
         stop_after = max(1, int(len(self._ids) * REFILL_SHARE))
         compiled = self._compiled(images, labels)
         active, steps = self._replicas.run(
-            compiled.advance, (images, labels, active), stop_after
+            compiled.advance, (images, labels, hurdle, active), stop_after
         )
         forward, backward = self._attack.passes_of_a_step(self._view.classes)
         self.forward += steps * forward
         self.backward += steps * backward
-        self._rows = (images, labels, active)
+        self._rows = (images, labels, hurdle, active)
 
     def _take_out(self) -> None:
-        images, labels, active = self._rows  # type: ignore[misc]
-        self.standing[self._ids] &= ~ops.convert_to_numpy(active.best.fooled)
+        ended = self._ended
+        wrong = self._verdict(ended)
+        images, labels, _, active = self._rows  # type: ignore[misc]
+        self.standing[self._ids] &= ~wrong
         fooled = ~any_standing(self.standing[self._ids])
-        ended = ops.convert_to_numpy(active.step) >= self._attack.steps_of_a_run
         again = ended & ~fooled & (self._run + 1 < self._runs)
         withstood = ended & ~fooled & ~again
         self._predict(np.flatnonzero(fooled), labels, active.best.images)
@@ -166,6 +187,50 @@ class Survivors:
         )
         if len(ids):
             self._begin(ids, runs, *restarted)
+
+    @property
+    def _ended(self) -> np.ndarray:
+        """Which runs of the batch are at their end, `[B]`, bool."""
+        *_, active = self._rows  # type: ignore[misc]
+        step = ops.convert_to_numpy(active.step)
+        return np.asarray(step >= self._attack.steps_of_a_run)
+
+    def _first_hurdle(
+        self, compiled: Any, images: Any, labels: Any, ids: np.ndarray
+    ) -> np.ndarray:
+        """What a margin has to exceed, `[B]`; not used by a search in float32."""
+        if self._search_dtype == FLOAT32:
+            return np.zeros(len(ids), "float32")
+        if self._difference is None:
+            found = ops.convert_to_numpy(compiled.difference(images, labels, ids))
+            self._difference = float(found[np.isfinite(found)].max(initial=0.0))
+            self.forward += 2 * len(ids)
+        return np.full(len(ids), -self._difference, "float32")
+
+    def _verdict(self, ended: np.ndarray) -> np.ndarray:
+        """What the model gets wrong at the best points so far; of labels, which."""
+        images, labels, hurdle, active = self._rows  # type: ignore[misc]
+        claimed = ops.convert_to_numpy(active.best.fooled)
+        if self._search_dtype == FLOAT32:
+            return np.asarray(claimed)
+        wrong = np.zeros_like(claimed)
+        asked = np.flatnonzero(claimed | ended)
+        if len(asked):
+            points, true = (
+                ops.take(rows, asked, axis=0) for rows in (active.best.images, labels)
+            )
+            outcome, _ = self._compiled(images, labels).clean(points, true)
+            wrong[asked] = ops.convert_to_numpy(outcome.fooled)
+            self.forward += len(asked)
+        refuted = claimed & ~wrong
+        if refuted.any():
+            self.refuted += int(refuted.sum())
+            raise_by = np.float32(RAISED_BY * (self._difference or 0.0))
+            raised = ops.convert_to_numpy(hurdle) + refuted * raise_by
+            best = active.best._replace(fooled=ops.convert_to_tensor(wrong))
+            hurdle = ops.convert_to_tensor(raised)
+            self._rows = (images, labels, hurdle, active._replace(best=best))
+        return wrong
 
     def _predict(self, rows: np.ndarray, labels: Any, images: Any) -> None:
         """Notes which classes are predicted of adversarial images that fool the model.
@@ -193,7 +258,12 @@ class Survivors:
         # A call of the layer refuses a model without gradients; here the attack goes on
         # with zeros, and the report warns.
         return self._attack.compiled(
-            self._model, self._view, images, labels, without_gradient="zero"
+            self._model,
+            self._view,
+            images,
+            labels,
+            without_gradient="zero",
+            search_dtype=self._search_dtype,
         )
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_free_adv.attacks.attack import Attack
+from keras_free_adv.attacks.half_precision import FLOAT32
 from keras_free_adv.evaluation.evaluation import Evaluation, settings_of
 from keras_free_adv.evaluation.finished_stages import Stage
 from keras_free_adv.evaluation.packing import all_standing
@@ -29,6 +30,11 @@ def report_of(
         evaluation: what is known of model and examples.
         settings: versions, data and devices.
     """
+    if settings["search_dtype"] != FLOAT32:
+        settings["refuted_claims"] = {
+            name: sum(stage.refuted for stage in parts.values())
+            for name, parts in stages.items()
+        }
     left = {name: list(parts.values())[-1].standing for name, parts in stages.items()}
     robust = {name: all_standing(standing) for name, standing in left.items()}
     view = next(iter(evaluation.views.values()))

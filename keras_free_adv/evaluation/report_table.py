@@ -128,6 +128,9 @@ def _footnote(report: "RobustnessReport") -> str:
             "; exact match: all labels of an example are right; label accuracy: the "
             f"mean of {labels} labels"
         )
+    search = report.settings.get("search_dtype", "float32")
+    if search != "float32":
+        text += f"; attacks searched in {search}, each verdict is the model's own"
     if "deterministic_ops" in report.settings:
         on = "on" if report.settings["deterministic_ops"] else "off"
         text += f"; TensorFlow's deterministic operations {on}"

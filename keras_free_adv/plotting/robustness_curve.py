@@ -41,6 +41,7 @@ def plot_robustness_curve(
     batch_size: int | None = None,
     max_examples: int | None = None,
     verbose: Any = "auto",
+    search_dtype: str = "float32",
 ) -> Figure:
     """Measures and draws robust accuracy against epsilon, with 95% intervals.
 
@@ -68,6 +69,7 @@ def plot_robustness_curve(
         batch_size: examples in a minibatch; see `evaluate_robustness`.
         max_examples: evaluate the first so many examples only.
         verbose: 0 for silence, 1 for a progress bar a model; "auto" is 1.
+        search_dtype: what attacks search in; see `evaluate_robustness`.
 
     Returns:
         A matplotlib figure.
@@ -114,6 +116,7 @@ def plot_robustness_curve(
             batch_size=batch_size,
             max_examples=max_examples,
             verbose=verbose,
+            search_dtype=search_dtype,
         )
         curves[name] = curve = Curve.of(report, names)
         failures[name] = check_does_not_rise(name, curve, "ε =")

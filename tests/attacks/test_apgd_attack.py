@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 
 import keras
@@ -219,6 +220,43 @@ def test_a_run_is_that_of_algorithm_1(loss, norm):
         compared, halvings = compared + 1, halvings + halved
     assert compared >= 3
     assert halvings >= compared
+
+
+def test_of_a_search_in_half_precision_the_best_loss_is_taken_again():
+    """At each checkpoint; the search sees losses that grow too large by themselves."""
+    attack = APGDAttack(0.1, steps=20, loss="dlr", seed=3)
+    model, classes = bent_network(), 5
+    images, labels = small_images(6, (12,), classes)
+    exact = target_of(attack, model, labels, classes)
+
+    def flattered(images):
+        outputs = exact.outputs(images)
+        return outputs._replace(values=outputs.values * [[1.0, 1.3, 0.7, 1.1, 1.0]])
+
+    def of_the_model(images, labels):
+        del images
+        return target_of(attack, model, labels, classes)
+
+    search = dataclasses.replace(
+        exact, outputs=flattered, hurdle=exact.each(0.0), of_the_model=of_the_model
+    )
+    keys = random_numbers.keys_of_examples(3, np.arange(6), 0)
+    images = ops.convert_to_tensor(images)
+    state = attack.start(search, images, keys, ops.zeros((6,), "int32"))
+    checks = 0
+    for step in range(attack.steps_of_a_run):
+        before = state
+        state, _ = attack.step(search, images, state, ops.full((6,), step, "int32"))
+        if step not in checkpoints(20)[1:]:
+            assert (np.asarray(state.best_loss) >= np.asarray(before.best_loss)).all()
+            continue
+        checks += 1
+        for best, label, loss in zip(
+            np.asarray(state.best), labels, np.asarray(state.best_loss), strict=True
+        ):
+            exact_loss, _ = loss_and_gradient(model, "dlr")(best, label, None)
+            assert loss == pytest.approx(exact_loss, rel=1e-4, abs=1e-5)
+    assert checks >= 3
 
 
 def sizes_on(losses):

@@ -44,6 +44,14 @@ def _define(values: flags.FlagValues) -> None:
         "the model, if unset.",
         flag_values=values,
     )
+    flags.DEFINE_enum(
+        "search_dtype",
+        "float32",
+        ["float32", "bfloat16", "float16"],
+        "What attacks search in: half precision is faster where the device is made "
+        "for it; each verdict is still the model's own.",
+        flag_values=values,
+    )
     flags.DEFINE_bool("open", False, "Open the page in a browser.", flag_values=values)
     define_verbose(values)
 
