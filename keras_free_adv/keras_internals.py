@@ -238,6 +238,23 @@ def uneven_minibatches() -> Iterator[None]:
         distribution_lib.distribute_data_input = original
 
 
+class BarWithEstimate(keras.utils.Progbar):
+    """A progress bar of steps that do not take equally long.
+
+    Relied on: what is left is `_estimate_step_duration` times the steps that are left.
+
+    Attributes:
+        seconds_left: what the bar says is left; None for Keras' own estimate.
+    """
+
+    seconds_left: float | None = None
+
+    def _estimate_step_duration(self, current: Any, now: float) -> float:
+        if self.seconds_left is None or self.target is None or current >= self.target:
+            return super()._estimate_step_duration(current, now)
+        return self.seconds_left / (self.target - current)
+
+
 def is_functional(layer: Any) -> bool:
     """Whether calling `layer` runs a graph of layers, and nothing else.
 

@@ -453,3 +453,16 @@ def test_a_model_that_is_refused_in_its_first_step_keeps_its_variables():
     for one, other in zip(before, network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert int(model.optimizer.iterations) == 0
+
+
+def test_a_bar_says_what_it_is_told_is_left(capsys):
+    bar = keras_internals.BarWithEstimate(100)
+    bar.seconds_left = 3700.0
+    bar.update(50)
+    assert "1:01:40" in capsys.readouterr().out
+    bar = keras_internals.BarWithEstimate(100)
+    bar.update(50)
+    assert "1:01:40" not in capsys.readouterr().out
+    bar.seconds_left = 3700.0
+    bar.update(100)
+    assert "1:01:40" not in capsys.readouterr().out

@@ -21,6 +21,7 @@ from keras_free_adv.evaluation.predicted_classes import SHOWN
 from keras_free_adv.evaluation.probe import LOOKED_AT, Probes, probe
 from keras_free_adv.evaluation.progress import Progress
 from keras_free_adv.evaluation.robustness_report import NATURAL
+from keras_free_adv.evaluation.time_left import TimeLeft, in_forward_passes
 from keras_free_adv.predictions import Predictions
 
 
@@ -48,6 +49,7 @@ class Evaluation:
         self.views: dict[str, Predictions] = {}
         self.probes: Probes
         self._first: tuple[Attack, Predictions]  # attack, or its first part
+        self._costs: dict[tuple[str, str], float] = {}  # of each part, in its order
         self.data_format = image_axes.resolve(None, model)
         self.labels: np.ndarray | None = None  # classes, of a model that predicts one
 
@@ -81,6 +83,11 @@ class Evaluation:
         natural.standing = self.finished.natural
         if self.finished.natural_classes is not None:
             natural.classes = self.finished.natural_classes
+        self._costs = {
+            (attack.name, part.name): cost_to_withstand(part, self._view(attack))
+            for attack in attacks
+            for part in attack.parts()
+        }
         stages = {NATURAL: {NATURAL: natural}}
         for attack in attacks:
             stages[attack.name] = self.attack(attack, natural)
@@ -187,22 +194,38 @@ class Evaluation:
             }
             stage = self.finished.find(settings)
             if stage is None:
-                stage = self._run(part, view, last)
+                stage = self._run(attack.name, part, view, last)
                 self.finished.add(settings, stage)
             stages[part.name] = stage
             before = [*before, own]
             last = stage
         return stages
 
-    def _run(self, part: Attack, view: Predictions, last: Stage) -> Stage:
+    def _run(self, name: str, part: Attack, view: Predictions, last: Stage) -> Stage:
+        """The stage of a part of the attack of that name, after another stage."""
         standing = last.standing
+        mine = self._replicas.of_this_worker(np.arange(len(standing)))
+        to_attack = int((any_standing(standing) & mine).sum())
+        number = list(self._costs).index((name, part.name))
+        cost, *later = list(self._costs.values())[number:]
+        time_left = TimeLeft(to_attack, cost, later)
+
+        def finished(stood: int, fell: int) -> None:
+            left = time_left.after(
+                survivors.begun,
+                survivors.fell,
+                passes=in_forward_passes(survivors.forward, survivors.backward),
+                seconds=survivors.seconds,
+            )
+            self.progress.add(stood=stood, fell=fell, left=left)
+
         survivors = Survivors(
             part,
             self._model,
             view,
             self._replicas,
             self._batch_size * self._replicas.count,
-            lambda stood, fell: self.progress.add(stood=stood, fell=fell),
+            finished,
             last,
             lambda images, labels: self._clean(images, labels)[1],
             self._search_dtype,
@@ -259,6 +282,13 @@ class Evaluation:
 
     def _view(self, attack: Attack) -> Predictions:
         return self.views[attack.name]
+
+
+def cost_to_withstand(part: Attack, view: Predictions) -> float:
+    """What an example costs that withstands an attack, in forward passes."""
+    step = in_forward_passes(*part.passes_of_a_step(view.classes))
+    run = part.passes_of_a_start() + part.steps_of_a_run * step
+    return part.runs(view.alternatives + 1) * run
 
 
 def _for_each(flags: np.ndarray, images: np.ndarray) -> np.ndarray:

@@ -44,8 +44,8 @@ class Survivors:
         view: what the model predicts.
         replicas: the devices the model lives on.
         batch_size: examples in a full batch.
-        finished: called with how many examples have met their end, one way or the
-            other.
+        finished: called after some steps, with how many examples have withstood the
+            attack meanwhile, and how many have fallen.
         before: the stage before the attack.
         logits: called with images and labels, for the model's logits `[B, C]`.
         search_dtype: what the model's inner layers compute in while the attack
@@ -56,6 +56,8 @@ class Survivors:
             labels `[N, L]`, bool.
         classes: the classes that it predicts then, `[N]`; None of several labels.
         images: the first images after the attack.
+        begun: how many examples it has begun with.
+        fell: of those, how many have fallen.
         seconds: wall-clock seconds spent in the attack.
         forward: examples that went forward through the model, counted once a pass.
         backward: the same of backward passes.
@@ -93,6 +95,7 @@ class Survivors:
         self._run = np.zeros((0,), "int32")
         self._rows: tuple[Any, Any, Any, Any] | None = None
         self.seconds = 0.0
+        self.begun = self.fell = 0
         self.forward = 0
         self.backward = 0
         self.refuted = 0
@@ -119,8 +122,10 @@ class Survivors:
         begin = time.perf_counter()
         self._fill()
         self._step()
-        self._take_out()
+        withstood, fooled = self._take_out()
         self.seconds += time.perf_counter() - begin
+        self.fell += fooled
+        self._finished(withstood, fooled)
 
     def _fill(self) -> None:
         room = self._batch_size - len(self._ids)
@@ -131,6 +136,7 @@ class Survivors:
         rest = tuple(part[room:] for part in parts)
         self._waiting = [rest] if len(rest[0]) else []
         rows = map(ops.convert_to_tensor, (images, labels))
+        self.begun += len(ids)
         self._begin(ids, np.zeros_like(ids), *rows)
 
     def _begin(
@@ -164,7 +170,8 @@ class Survivors:
         self.backward += steps * backward
         self._rows = (images, labels, hurdle, active)
 
-    def _take_out(self) -> None:
+    def _take_out(self) -> tuple[int, int]:
+        """Returns how many have withstood all runs, and how many were fooled."""
         ended = self._ended
         wrong = self._verdict(ended)
         images, labels, _, active = self._rows  # type: ignore[misc]
@@ -174,8 +181,6 @@ class Survivors:
         withstood = ended & ~fooled & ~again
         self._predict(np.flatnonzero(fooled), labels, active.best.images)
         self._keep(np.flatnonzero(ended | fooled), active.best.images)
-        self._finished(int(withstood.sum()), int(fooled.sum()))
-
         ids, runs = self._ids[again], self._run[again] + 1
         restarted = [
             ops.take(rows, np.flatnonzero(again), axis=0) for rows in (images, labels)
@@ -187,6 +192,7 @@ class Survivors:
         )
         if len(ids):
             self._begin(ids, runs, *restarted)
+        return int(withstood.sum()), int(fooled.sum())
 
     @property
     def _ended(self) -> np.ndarray:

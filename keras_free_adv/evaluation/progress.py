@@ -2,11 +2,16 @@
 
 from typing import Any
 
-import keras
+from keras_free_adv.keras_internals import BarWithEstimate
+
+# The entry of a bar that says how long the parts take that follow, too.
+MINUTES_LEFT = "minutes left of all"
 
 
 class Progress:
     """Keras progress bars over examples, with the accuracy so far.
+
+    What a bar says is left is an estimate of its part.
 
     Args:
         examples: number of examples, or None if that is not known.
@@ -22,27 +27,42 @@ class Progress:
         """The part of this name begins: an attack, a part of one, or "natural"."""
         self._name, self._done, self._stood, self._judged = name, 0, 0, 0
         if self._verbose:
-            self._bar = keras.utils.Progbar(
+            self._bar = BarWithEstimate(
                 self.examples,
                 verbose=1,
                 unit_name="example",
                 interval=0.2,
-                stateful_metrics=[name],
+                stateful_metrics=[name, MINUTES_LEFT],
             )
 
-    def add(self, *, stood: int = 0, fell: int = 0, elsewhere: int = 0) -> None:
+    def add(
+        self,
+        *,
+        stood: int = 0,
+        fell: int = 0,
+        elsewhere: int = 0,
+        left: tuple[float, float] | None = None,
+    ) -> None:
         """So many more examples are done.
 
         Args:
             stood: which the model gets right.
             fell: which it does not.
             elsewhere: which another worker attacks.
+            left: seconds that the part still takes, and that all do.
         """
         self._stood += stood
         self._judged += stood + fell
         self._done += stood + fell + elsewhere
-        if self._bar is not None and stood + fell + elsewhere:
-            self._bar.update(self._done, self._values(), finalize=False)
+        if self._bar is None:
+            return
+        values = self._values()
+        if left is not None:
+            self._bar.seconds_left, all_of_it = left
+            if all_of_it > self._bar.seconds_left:
+                values.append((MINUTES_LEFT, round(all_of_it / 60, 1)))
+        if left is not None or stood + fell + elsewhere:
+            self._bar.update(self._done, values, finalize=False)
 
     def end(self) -> None:
         """The part is done, and with it the number of examples is known."""
