@@ -200,7 +200,7 @@ def start_workers(command, count=2):
     return processes
 
 
-def said_by_workers(processes, timeout=120):
+def said_by_workers(processes, timeout=300):
     """What each worker printed, and how it ended."""
     # One that is waited for must not block on a pipe that the other fills.
     with concurrent.futures.ThreadPoolExecutor() as pool:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_free_adv import zoo
+from tests.conftest import by_hand
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 STEPS = [
@@ -39,7 +40,7 @@ def on_gpu(*flags, backend="tensorflow"):
 
 
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", by_hand("jax")])
 def test_a_rehearsal_goes_to_its_end_and_is_not_done_twice(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"needs {backend}")

@@ -1,5 +1,6 @@
 import json
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -8,8 +9,11 @@ import tensorflow as tf
 from keras import ops
 
 from keras_free_adv import (
+    APGDAttack,
+    FABAttack,
     FreeAdversarialModel,
     PGDAttack,
+    SquareAttack,
     backends,
     evaluate_robustness,
     geometry,
@@ -17,6 +21,9 @@ from keras_free_adv import (
     random_numbers,
 )
 from keras_free_adv.distribution import replicas
+from keras_free_adv.evaluation.evaluation import cost_to_withstand
+from keras_free_adv.evaluation.time_left import BACKWARD
+from keras_free_adv.predictions import Predictions
 from keras_free_adv.teaching import loss_and_gradient_of
 from tests.conftest import outputs_of, small_images, small_network
 from tests.training.test_cost import Batches
@@ -207,6 +214,36 @@ def test_a_progress_bar_for_each_part_names_it_and_tells_the_accuracy(trained, c
         # drawn before, with the time that is left.
         *_, shown = re.findall(rf"- {name}: ([0-9.]+)", line)
         assert float(shown) == pytest.approx(report.accuracy[name], abs=1e-4)
+
+
+def test_what_withstands_costs_what_the_progress_bar_reckons_with(trained):
+    """Of a model that no attack fools, so that every run goes to its end."""
+    _, images, labels = trained
+    sure = keras.Sequential(
+        [keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    kernel, bias = sure.get_weights()
+    sure.set_weights([1e-3 * kernel, bias + [5.0, 0.0, 0.0]])
+    attacks = [
+        attack(restarts=2),
+        APGDAttack(0.08, steps=3, loss="targeted_dlr", targets=2, seed=0),
+        FABAttack(0.08, steps=3, seed=0),
+        SquareAttack(0.08, queries=7, seed=0),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = evaluate_robustness(
+            sure, (images[:40], labels[:40]), attacks, batch_size=40, verbose=0
+        )
+    right = int(report.robust["natural"].sum())
+    assert right > 5
+    for each in attacks:
+        assert report.robust[each.name].sum() == right
+        made = report.passes[each.name]
+        cost = cost_to_withstand(each, Predictions("logits", 3))
+        assert made["forward"] + BACKWARD * made["backward"] == pytest.approx(
+            right * cost
+        )
 
 
 def test_an_adversarial_model_is_attacked_in_the_ball_of_its_training(trained):

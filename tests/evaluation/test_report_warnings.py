@@ -388,6 +388,36 @@ def test_honest_sweeps_give_no_warning(undefended):
     assert evaluate_robustness(*undefended, attacks, verbose=0).warnings == []
 
 
+DEFENCES = {
+    "none": {},
+    "round": {"before": quantized},
+    "cast": {"before": cast},
+    "batch_mean": {"before": without_batch_mean},
+    "misleading": {"before": misleading},
+    "large_logits": {"after": lambda logits: 1e4 * logits},
+    "hidden_softmax": {"after": lambda logits: 1.0 * keras.ops.softmax(30.0 * logits)},
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", DEFENCES)
+def test_a_search_in_half_precision_gives_the_same_warnings(undefended, name):
+    where = {side: Call(function) for side, function in DEFENCES[name].items()}
+    model, data = defended(undefended, **where)
+    attacks = [pgd(random_start=False), apgd(loss="dlr"), square()]
+    said = [
+        [
+            re.sub(r"\d[\d.,]*", "#", warning)
+            for warning in evaluate_robustness(
+                model, data, attacks, verbose=0, search_dtype=dtype
+            ).warnings
+        ]
+        for dtype in ("float32", "bfloat16")
+    ]
+    assert said[0] == said[1]
+    assert bool(said[0]) == (name != "none")
+
+
 # Numbers in, strings out.
 
 
