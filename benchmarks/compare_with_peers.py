@@ -132,6 +132,12 @@ flags.DEFINE_list("only", list(OUR_ATTACKS), "Attacks to run, with commas betwee
 flags.DEFINE_list("norms", list(EPSILON), "linf (8/255), l2 (0.5), or both.")
 flags.DEFINE_list("libraries", list(LIBRARIES), "Peers to run, where installed.")
 flags.DEFINE_bool("ours", True, "Run our side too; --noours for the peers alone.")
+flags.DEFINE_enum(
+    "search_dtype",
+    "float32",
+    ["float32", "bfloat16", "float16"],
+    "What our side searches in; the peers compute in float32.",
+)
 flags.DEFINE_float("steps_scale", 1.0, "Multiplies every number of steps.", 0)
 flags.DEFINE_integer("queries", 5000, "Queries of Square.", 1)
 flags.DEFINE_integer("batch_size", 128, "Examples in a minibatch.", 1)
@@ -159,7 +165,10 @@ def run_settings() -> dict[str, Any]:
         "peers_device",
     )
     checksum = hashlib.sha256(Path(FLAGS.model).read_bytes()).hexdigest()
-    return {"model": checksum, **{name: FLAGS[name].value for name in names}}
+    settings = {"model": checksum, **{name: FLAGS[name].value for name in names}}
+    if FLAGS.search_dtype != "float32":
+        settings["search_dtype"] = FLAGS.search_dtype
+    return settings
 
 
 def settings_of(norm: str) -> Settings:
@@ -316,7 +325,7 @@ def main(argv: list[str]) -> None:
     images, labels = test_examples()
     model = float32_classifier(FLAGS.model)
     logits = write_export(folder / "export.npz", model, images, labels)
-    ours = OurSide(model, images, labels, OUR_ATTACKS)
+    ours = OurSide(model, images, labels, OUR_ATTACKS, FLAGS.search_dtype)
     with PeerProcess(
         FLAGS.peers_python, folder / "export.npz", FLAGS.threads, FLAGS.peers_device
     ) as peers:

@@ -27,6 +27,7 @@ class OurSide:
         images: `[N, height, width, channels]`.
         labels: `[N]`.
         attacks: makes the attack of a row.
+        search_dtype: what they search in.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class OurSide:
         images: np.ndarray,
         labels: np.ndarray,
         attacks: dict[str, Callable[[Settings], Any]],
+        search_dtype: str = "float32",
     ) -> None:
         self._model = model
         self._images, self._labels = images, labels
         self._makers = attacks
+        self._search_dtype = search_dtype
         self._attacks: dict[tuple[str, Settings, bool], Any] = {}
 
     @functools.cached_property
@@ -91,6 +94,7 @@ class OurSide:
                 attack,
                 batch_size=settings.batch_size,
                 verbose=0,
+                search_dtype=self._search_dtype,
             )
         return {
             "seconds": time.perf_counter() - begin,
