@@ -12,15 +12,12 @@ from keras_free_adv.attacks.attack import Attack
 from keras_free_adv.attacks.half_precision import FLOAT32
 from keras_free_adv.distribution.replicas import Replicas
 from keras_free_adv.evaluation.finished_stages import Stage
+from keras_free_adv.evaluation.verdicts import Verdicts
 from keras_free_adv.predictions import Predictions
 
 # A compiled loop hands back the batch when this share of its runs has ended, so that
 # others take their places. More often costs more copying, less often more idle rows.
 REFILL_SHARE = 1 / 8
-
-# After a refuted claim an example's hurdle rises by this share of the largest
-# difference between the margins of the search and the model's.
-RAISED_BY = 1 / 2
 
 
 class Survivors:
@@ -30,13 +27,6 @@ class Survivors:
     labels) or has withstood them all; then a waiting one takes its place. So the batch
     is full as long as examples wait, and few steps are spent in vain: it is refilled
     when an eighth of its runs have ended.
-
-    The verdict is the model's. A search in half precision only claims that a point
-    fools it: what is claimed, and the best point of each run that ends, is shown to the
-    model. Where it refutes a claim the run goes on. A claim is a margin above a hurdle,
-    at first the largest difference of the two, below zero, so that no point is missed
-    to the search's rounding; each refutation raises the example's, so that the model
-    is not asked at every step.
 
     Args:
         attack: the attack.
@@ -59,9 +49,7 @@ class Survivors:
         begun: how many examples it has begun with.
         fell: of those, how many have fallen.
         seconds: wall-clock seconds spent in the attack.
-        forward: examples that went forward through the model, counted once a pass.
-        backward: the same of backward passes.
-        refuted: claims of the search that the model refuted.
+        backward: examples that went backward through the model, counted once a pass.
     """
 
     def __init__(
@@ -84,7 +72,7 @@ class Survivors:
         self._finished = finished
         self._logits = logits
         self._search_dtype = search_dtype
-        self._difference: float | None = None  # of the margins, once it is measured
+        self._verdicts = Verdicts(search_dtype)
         self._runs = attack.runs(view.alternatives + 1)
         self.standing = before.standing.copy()
         self.classes = None if before.classes is None else before.classes.copy()
@@ -96,9 +84,18 @@ class Survivors:
         self._rows: tuple[Any, Any, Any, Any] | None = None
         self.seconds = 0.0
         self.begun = self.fell = 0
-        self.forward = 0
+        self._forward = 0
         self.backward = 0
-        self.refuted = 0
+
+    @property
+    def forward(self) -> int:
+        """Examples that went forward through the model, counted once a pass."""
+        return self._forward + self._verdicts.passes
+
+    @property
+    def refuted(self) -> int:
+        """Claims of a search in half precision that the model refuted."""
+        return self._verdicts.refuted
 
     def add(self, ids: np.ndarray, images: np.ndarray, labels: np.ndarray) -> None:
         """Adds examples, and goes on while they fill a batch."""
@@ -145,9 +142,9 @@ class Survivors:
         """Adds rows at the beginning of their runs to the batch."""
         compiled = self._compiled(images, labels)
         active = compiled.begin(images, labels, ids, runs)
-        self.forward += len(ids) * self._attack.passes_of_a_start()
-        hurdle = self._first_hurdle(compiled, images, labels, ids)
-        rows = (images, labels, ops.convert_to_tensor(hurdle), active)
+        self._forward += len(ids) * self._attack.passes_of_a_start()
+        hurdle = self._verdicts.first_hurdle(compiled, images, labels, ids)
+        rows = (images, labels, hurdle, active)
         self._rows = (
             rows
             if self._rows is None
@@ -166,15 +163,17 @@ class Survivors:
             compiled.advance, (images, labels, hurdle, active), stop_after
         )
         forward, backward = self._attack.passes_of_a_step(self._view.classes)
-        self.forward += steps * forward
+        self._forward += steps * forward
         self.backward += steps * backward
         self._rows = (images, labels, hurdle, active)
 
     def _take_out(self) -> tuple[int, int]:
         """Returns how many have withstood all runs, and how many were fooled."""
-        ended = self._ended
-        wrong = self._verdict(ended)
-        images, labels, _, active = self._rows  # type: ignore[misc]
+        images, labels, hurdle, active = self._rows  # type: ignore[misc]
+        ended = ops.convert_to_numpy(active.step) >= self._attack.steps_of_a_run
+        wrong, hurdle, active = self._verdicts.on(
+            self._compiled(images, labels), labels, hurdle, active, ended
+        )
         self.standing[self._ids] &= ~wrong
         fooled = ~any_standing(self.standing[self._ids])
         again = ended & ~fooled & (self._run + 1 < self._runs)
@@ -188,55 +187,12 @@ class Survivors:
         kept = np.flatnonzero(~(ended | fooled))
         self._ids, self._run = self._ids[kept], self._run[kept]
         self._rows = tree.map_structure(
-            lambda rows: ops.take(rows, kept, axis=0), self._rows
+            lambda rows: ops.take(rows, kept, axis=0),
+            (images, labels, hurdle, active),
         )
         if len(ids):
             self._begin(ids, runs, *restarted)
         return int(withstood.sum()), int(fooled.sum())
-
-    @property
-    def _ended(self) -> np.ndarray:
-        """Which runs of the batch are at their end, `[B]`, bool."""
-        *_, active = self._rows  # type: ignore[misc]
-        step = ops.convert_to_numpy(active.step)
-        return np.asarray(step >= self._attack.steps_of_a_run)
-
-    def _first_hurdle(
-        self, compiled: Any, images: Any, labels: Any, ids: np.ndarray
-    ) -> np.ndarray:
-        """What a margin has to exceed, `[B]`; not used by a search in float32."""
-        if self._search_dtype == FLOAT32:
-            return np.zeros(len(ids), "float32")
-        if self._difference is None:
-            found = ops.convert_to_numpy(compiled.difference(images, labels, ids))
-            self._difference = float(found[np.isfinite(found)].max(initial=0.0))
-            self.forward += 2 * len(ids)
-        return np.full(len(ids), -self._difference, "float32")
-
-    def _verdict(self, ended: np.ndarray) -> np.ndarray:
-        """What the model gets wrong at the best points so far; of labels, which."""
-        images, labels, hurdle, active = self._rows  # type: ignore[misc]
-        claimed = ops.convert_to_numpy(active.best.fooled)
-        if self._search_dtype == FLOAT32:
-            return np.asarray(claimed)
-        wrong = np.zeros_like(claimed)
-        asked = np.flatnonzero(claimed | ended)
-        if len(asked):
-            points, true = (
-                ops.take(rows, asked, axis=0) for rows in (active.best.images, labels)
-            )
-            outcome, _ = self._compiled(images, labels).clean(points, true)
-            wrong[asked] = ops.convert_to_numpy(outcome.fooled)
-            self.forward += len(asked)
-        refuted = claimed & ~wrong
-        if refuted.any():
-            self.refuted += int(refuted.sum())
-            raise_by = np.float32(RAISED_BY * (self._difference or 0.0))
-            raised = ops.convert_to_numpy(hurdle) + refuted * raise_by
-            best = active.best._replace(fooled=ops.convert_to_tensor(wrong))
-            hurdle = ops.convert_to_tensor(raised)
-            self._rows = (images, labels, hurdle, active._replace(best=best))
-        return wrong
 
     def _predict(self, rows: np.ndarray, labels: Any, images: Any) -> None:
         """Notes which classes are predicted of adversarial images that fool the model.
