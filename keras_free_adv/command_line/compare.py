@@ -154,13 +154,7 @@ def _verbose(typed_in: str) -> str | int:
 
 def _publish(comparison: MethodComparison, folder: Path, card: ModelCard) -> None:
     """Writes page, table and networks with their cards, and prints."""
-    # Of attacks that were finished before, the pictures are on the page that is there.
-    pictures = all(
-        report.predicted is None or report.predicted.images is not None
-        for report in comparison.reports.values()
-    )
-    if pictures or not (folder / PAGE).exists():
-        comparison.to_html(folder / PAGE)
+    comparison.to_html(folder / PAGE)
     files.write_text(folder / "comparison.md", comparison.to_markdown())
     for name, network in comparison.models.items():
         path = folder / name / "model.keras"

@@ -1,5 +1,7 @@
 """The finished stages of an evaluation, in a file from which it can resume."""
 
+import base64
+import binascii
 import json
 import math
 import pathlib
@@ -31,8 +33,8 @@ class Stage:
         backward: the same for backward passes.
         classes: the classes that are predicted after it, `[N]`; None for a model that
             predicts several labels. See `PredictedClasses`.
-        images: the first images as it left them; None if it was read from a file, or
-            of several labels.
+        images: the first images as it left them; None of several labels, or in a file
+            of an earlier version.
         refuted: claims of a search in half precision that the model refuted.
     """
 
@@ -173,6 +175,8 @@ _DAMAGED = (
     AttributeError,
     json.JSONDecodeError,
     UnicodeDecodeError,
+    binascii.Error,
+    zlib.error,
 )
 _REMEDY = "Pass another path, or delete the file to begin anew."
 
@@ -211,14 +215,36 @@ def _to_dict(stage: Stage) -> dict[str, Any]:
         **vars(stage),
         "standing": _to_bits(stage.standing),
         "classes": _to_list(stage.classes),
-        "images": None,
+        "images": None if stage.images is None else _packed(stage.images),
     }
 
 
 def _from_dict(read: dict[str, Any], shape: tuple[int, ...]) -> Stage:
     standing = _from_bits(read["standing"], shape)
     classes = _to_classes(read.get("classes"), shape)
-    return Stage(**{**read, "standing": standing, "classes": classes})
+    images = read.get("images")
+    return Stage(
+        **{
+            **read,
+            "standing": standing,
+            "classes": classes,
+            "images": None if images is None else _unpacked(images),
+        }
+    )
+
+
+def _packed(images: np.ndarray) -> dict[str, Any]:
+    """Images, float32, as text and their shape."""
+    pixels = zlib.compress(np.ascontiguousarray(images, "<f4").tobytes())
+    return {"shape": images.shape, "pixels": base64.b64encode(pixels).decode()}
+
+
+def _unpacked(read: dict[str, Any]) -> np.ndarray:
+    pixels = zlib.decompress(base64.b64decode(read["pixels"], validate=True))
+    if len(pixels) != 4 * math.prod(read["shape"]):
+        raise TypeError(f"{len(pixels)} bytes for images of {read['shape']}")
+    images = np.frombuffer(pixels, "<f4").reshape(read["shape"])
+    return images.astype("float32")
 
 
 def _to_list(classes: np.ndarray | None) -> list[int] | None:

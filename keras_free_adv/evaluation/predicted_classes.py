@@ -25,7 +25,7 @@ class PredictedClasses:
             read from a file.
         adversarial: each attack's name to the same images as that attack changed them;
             what it did not attack is unchanged. An attack whose result was resumed from
-            a file is missing.
+            a file of an earlier version is missing.
         class_names: names of the classes, if the data has them.
     """
 

@@ -98,6 +98,9 @@ def test_continued_after_an_interruption_it_equals_the_uninterrupted(
     # Finished, the file answers at once.
     began.clear()
     again = evaluate(trained, resume=path)
+    for name, images in whole.predicted.adversarial.items():
+        np.testing.assert_array_equal(continued.predicted.adversarial[name], images)
+        np.testing.assert_array_equal(again.predicted.adversarial[name], images)
     assert again.to_dict(seconds=False) == whole.to_dict(seconds=False)
     assert again.seconds["pgd3"] == continued.seconds["pgd3"]
     assert began == []
@@ -288,6 +291,39 @@ def test_a_stage_that_lacks_something_is_refused(tmp_path, field):
     del stage[field]
     path.write_text(json.dumps(read))
     with pytest.raises(ValueError, match=f"`resume` names a file that is no.*{field}"):
+        finished(path, natural)
+
+
+def test_the_first_images_are_kept_to_the_bit(tmp_path):
+    path = tmp_path / "evaluation.json"
+    natural = np.ones(5, bool)
+    images = np.random.default_rng(0).uniform(0, 1, (3, 4, 4, 1)).astype("float32")
+    finished(path, natural).add({"a": 1}, Stage(natural, 1.0, 2, 3, images=images))
+    read = finished(path, natural).find({"a": 1}).images
+    assert read.dtype == "float32"
+    np.testing.assert_array_equal(read, images)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"shape": [3, 4, 4, 2]},
+        {"pixels": "not base64"},
+        {"pixels": "bm90IHppcHBlZA=="},
+        {"pixels": None},
+    ],
+    ids=str,
+)
+def test_damaged_images_are_refused(tmp_path, damage):
+    path = tmp_path / "evaluation.json"
+    natural = np.ones(5, bool)
+    images = np.zeros((3, 4, 4, 1), "float32")
+    finished(path, natural).add({"a": 1}, Stage(natural, 1.0, 2, 3, images=images))
+    read = json.loads(path.read_text())
+    (stage,) = read["stages"].values()
+    stage["images"] |= damage
+    path.write_text(json.dumps(read))
+    with pytest.raises(ValueError, match="`resume` names a file that is no"):
         finished(path, natural)
 
 
