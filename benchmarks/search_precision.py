@@ -39,9 +39,9 @@ flags.DEFINE_string(
     "model", "cifar10_compact_free", "Of the package, or a .keras file."
 )
 flags.DEFINE_integer("examples", 500, "Test images.", lower_bound=1)
-flags.DEFINE_list("attacks", ["autoattack", "square", "pgd20x10"], "Of these.")
+flags.DEFINE_list("attacks", ["autoattack", "square", "pgd20x10"], "Which.")
 flags.DEFINE_integer("queries", 1000, "Of square by itself.", lower_bound=1)
-flags.DEFINE_enum("norm", "linf", ["linf", "l2"], "Of the ball.")
+flags.DEFINE_enum("norm", "linf", ["linf", "l2"], "The ball's.")
 flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float16"], "Of the search.")
 flags.DEFINE_bool("emulate", False, "Round, instead of computing in it.")
 flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data.")
@@ -67,7 +67,7 @@ def attack_of(name: str, seed: int) -> Any:
 
 @contextlib.contextmanager
 def rounding(layers: Iterable[Any], dtype: str) -> Iterator[None]:
-    """Within, the layers round to `dtype`, and compute in float32."""
+    """Makes layers round to `dtype`, computing in float32, until the block ends."""
 
     def rounded(tensor: Any) -> Any:
         return ops.cast(ops.cast(tensor, dtype), "float32")

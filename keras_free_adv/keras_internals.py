@@ -241,13 +241,20 @@ def uneven_minibatches() -> Iterator[None]:
 class BarWithEstimate(keras.utils.Progbar):
     """A progress bar of steps that do not take equally long.
 
-    Relied on: what is left is `_estimate_step_duration` times the steps that are left.
+    Relied on: what is left is `_estimate_step_duration` times the steps that are left;
+    an entry of `_values` that is not a list is shown as it is.
 
     Attributes:
         seconds_left: what the bar says is left; None for Keras' own estimate.
     """
 
     seconds_left: float | None = None
+
+    def say(self, name: str, text: str) -> None:
+        """Shows a text among the values of the next update."""
+        if name not in self._values_order:
+            self._values_order.append(name)
+        self._values[name] = text
 
     def _estimate_step_duration(self, current: Any, now: float) -> float:
         if self.seconds_left is None or self.target is None or current >= self.target:

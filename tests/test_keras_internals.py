@@ -464,5 +464,8 @@ def test_a_bar_says_what_it_is_told_is_left(capsys):
     bar.update(50)
     assert "1:01:40" not in capsys.readouterr().out
     bar.seconds_left = 3700.0
+    bar.say("all", "an hour")
     bar.update(100)
-    assert "1:01:40" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "1:01:40" not in shown
+    assert "- all: an hour" in shown

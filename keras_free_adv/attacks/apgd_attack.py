@@ -263,10 +263,12 @@ class APGDAttack(Attack):
         """
         window = ops.take(ops.convert_to_tensor(self._windows, "int32"), step)
         here = window > 0
-        # Of many losses in half precision the largest is too large.
+        # The largest of many losses in half precision is too large. (What was corrected
+        # before stays: computed again, it may round otherwise, and be no longer stuck.)
+        is_new = ops.not_equal(state.best_loss, state.best_loss_at_check)
         state = state._replace(
             best_loss=target.corrected(
-                here,
+                ops.logical_and(here, is_new),
                 self._loss_at,
                 (images, state.best, state.target_class),
                 state.best_loss,

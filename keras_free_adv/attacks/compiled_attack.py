@@ -12,6 +12,7 @@ from keras_free_adv import backends, image_axes, input_mask, random_numbers
 from keras_free_adv.attacks.half_precision import FLOAT32, computing_in, inner_layers
 from keras_free_adv.attacks.loss_scale import loss_scale
 from keras_free_adv.attacks.outcome import Outcome
+from keras_free_adv.attacks.overflow import Overflow
 from keras_free_adv.attacks.runs import ActiveRuns, Steps, advance, begin_runs
 from keras_free_adv.attacks.target import Target
 from keras_free_adv.backends.final_operation import ModelOutputs
@@ -72,6 +73,7 @@ class CompiledAttack:
         self.begin = backends.compiled(self._begin, self._model_of)
         self.advance = backends.compiled(self._advance, self._model_of)
         self.difference = backends.compiled(self._difference, self._model_of)
+        self.shown = backends.compiled(self._shown, self._model_of)
 
     def _clean(self, images: Any, labels: Any) -> tuple[Outcome, Any]:
         """No attack: the candidate every attack must beat, and the logits."""
@@ -123,11 +125,21 @@ class CompiledAttack:
             self._attack.seed_in_use, ids, ops.zeros_like(ids)
         )
         points = self._target(images, labels).random_start(keys, images)
-        margin, of_the_model = (
-            target.losses.margin(target.labels, target.logits(points))
-            for target in (self._search(images, labels), self._target(images, labels))
+        return self._shown(points, labels)[1]
+
+    def _shown(self, points: Any, labels: Any) -> tuple[Any, Any]:
+        """What the model itself says of points, and how far the search's margins are.
+
+        Returns:
+            Whether each is misclassified, and the difference, `[B]`.
+        """
+        target, search = self._target(points, labels), self._search(points, labels)
+        logits = target.logits(points)
+        margin, of_the_search = (
+            target.losses.margin(target.labels, found)
+            for found in (logits, search.logits(points))
         )
-        return ops.abs(margin - of_the_model)
+        return target.errs(logits), ops.abs(margin - of_the_search)
 
     @property
     def _label_count(self) -> int | None:
@@ -147,7 +159,11 @@ class CompiledAttack:
                 return target.outputs(points)
 
         return dataclasses.replace(
-            target, outputs=outputs, hurdle=hurdle, of_the_model=self._target
+            target,
+            outputs=outputs,
+            hurdle=hurdle,
+            of_the_model=self._target,
+            overflow=Overflow(),
         )
 
     def _target(self, images: Any, labels: Any) -> Target:

@@ -188,8 +188,9 @@ class FABAttack(Attack):
             is_known=ops.logical_not(fooled),
         )
         inside = distance <= self.epsilon
+        nearest = choose(state.distance <= self.epsilon, state.nearest, images)
         return state, Outcome(
-            choose(state.distance <= self.epsilon, state.nearest, images),
+            choose(ops.logical_and(inside, fooled), moved, nearest),
             choose(inside, errs, ops.zeros_like(errs)),
             -state.distance,
         )

@@ -20,9 +20,9 @@ SEARCH_DTYPES = (FLOAT32, "bfloat16", "float16")
 
 
 def inner_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers that can compute in half precision.
+    """The layers that can compute in half precision, and those within them.
 
-    Layers that compute in it already, and quantized ones, are not among them.
+    Layers that are not of float32, or quantized, are not among them.
 
     Args:
         model: a functional or Sequential model, or an adversarial one around it; models
@@ -49,23 +49,32 @@ def inner_layers(model: keras.Model) -> list[keras.layers.Layer]:
         )
     layers: dict[int, keras.layers.Layer] = {}
     kept: set[int] = set()
-    _keep_first(model, [True] * len(model.inputs), layers, kept)
-    _keep_last(model, [True] * len(model.outputs), kept)
-    inner = [layer for number, layer in layers.items() if number not in kept]
+    _keep_first(model, [True] * len(_graph_of(model).inputs), layers, kept)
+    _keep_last(model, [True] * len(_graph_of(model).outputs), kept)
+    for number in kept.copy():
+        kept.update(map(id, _with_those_inside([layers[number]])))
+    inner = {
+        id(layer): layer
+        for number, outer in layers.items()
+        if number not in kept
+        for layer in _with_those_inside([outer])
+        if id(layer) not in kept and _can_be_given(layer.dtype_policy)
+    }
     if not inner:
         raise ValueError(
-            "Argument `search_dtype` must be 'float32' for a model without layers "
-            "between its first and its last that have weights: those stay in float32. "
-            f"Received: {model.name!r}."
+            "Argument `search_dtype` must be 'float32' for a model in which no layer "
+            "can be given another dtype: the first and the last with weights stay in "
+            "float32, and layers of another dtype policy as they are. Received: "
+            f"{model.name!r}."
         )
-    return inner
+    return list(inner.values())
 
 
 @contextlib.contextmanager
 def computing_in(layers: Iterable[keras.layers.Layer], dtype: str) -> Iterator[None]:
-    """Within, the layers compute in `dtype`, also in graphs that are made.
+    """Makes layers compute in `dtype` until the block ends, in new graphs too.
 
-    Their weights stay as they are.
+    Their weights stay as they are. Nothing else may call the layers meanwhile.
 
     Example:
     >>> layer = keras.layers.Dense(2)
@@ -77,16 +86,14 @@ def computing_in(layers: Iterable[keras.layers.Layer], dtype: str) -> Iterator[N
     """
     policy = keras.DTypePolicy(f"mixed_{dtype}")
     # A layer that holds others may hand its policy on to them: they come after it.
-    own = [(layer, layer.dtype_policy) for layer in _with_those_inside(layers)]
+    own = [(layer, layer.dtype_policy) for layer in layers]
     try:
-        for layer, before in own:
-            if _can_be_given(before):
-                layer.dtype_policy = policy
+        for layer, _ in own:
+            layer.dtype_policy = policy
         yield
     finally:
         for layer, before in own:
-            if _can_be_given(before):
-                layer.dtype_policy = before
+            layer.dtype_policy = before
 
 
 class _Call(NamedTuple):
@@ -135,7 +142,7 @@ def _keep_first(
     sees = dict(zip(graph.inputs, are_images, strict=True))
     for operation, inputs, outputs in graph.calls:
         seen = [sees.get(number, False) for number in inputs]
-        if _has_graph(operation):
+        if _is_entered(operation, inputs):
             after = _keep_first(operation, seen, layers, kept)
         else:
             _note(operation, any(seen), layers, kept)
@@ -155,7 +162,7 @@ def _keep_last(
     makes = dict(zip(graph.outputs, are_logits, strict=True))
     for operation, inputs, outputs in reversed(graph.calls):
         made = [makes.get(number, False) for number in outputs]
-        if _has_graph(operation):
+        if _is_entered(operation, inputs):
             before = _keep_last(operation, made, kept)
         else:
             _note(operation, any(made), {}, kept)
@@ -171,25 +178,37 @@ def _note(
     """Notes a layer; an operation such as that of `a + b` has no dtype of its own."""
     if not isinstance(operation, keras.layers.Layer):
         return
-    if _can_be_given(operation.dtype_policy):
-        layers.setdefault(id(operation), operation)
+    layers.setdefault(id(operation), operation)
     if keep:
         kept.add(id(operation))
 
 
 def _has_graph(layer: Any) -> bool:
     """Whether it is a model that shows its calls."""
-    return isinstance(layer, keras.Sequential) or keras_internals.is_functional(layer)
+    if isinstance(layer, keras.Sequential):
+        return type(layer).call is keras.Sequential.call
+    return keras_internals.is_functional(layer)
+
+
+def _is_entered(operation: Any, inputs: list[int]) -> bool:
+    """Whether it is a model within, called with its inputs alone (and no mask)."""
+    return _has_graph(operation) and len(inputs) == len(_graph_of(operation).inputs)
 
 
 def _has_matrix(layer: Any) -> bool:
     """Whether it mixes its inputs: weights but for scales and offsets."""
-    return any(len(weight.shape) > 1 for weight in getattr(layer, "weights", []))
+    if isinstance(layer, keras.layers.Normalization):  # one of each for each pixel
+        return False
+    return any(
+        sum(size > 1 for size in weight.shape) > 1
+        for weight in getattr(layer, "weights", [])
+    )
 
 
 def _can_be_given(policy: Any) -> bool:
     """Whether a policy is float32's own, not a quantization or a map of several."""
-    return type(policy) is keras.DTypePolicy and policy.name == FLOAT32
+    plain = type(policy) in (keras.DTypePolicy, keras.dtype_policies.FloatDTypePolicy)
+    return plain and policy.name == FLOAT32
 
 
 def _with_those_inside(layers: Iterable[Any]) -> Iterator[Any]:

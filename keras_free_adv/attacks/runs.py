@@ -7,10 +7,8 @@ its run, and a step advances all of them by one. They need not be at the same st
 stay full.
 """
 
-import functools
 from typing import Any, NamedTuple, Protocol
 
-import keras
 from keras import ops, tree
 
 from keras_free_adv import backends
@@ -113,8 +111,10 @@ def advance(
         step = ops.minimum(active.step, attack.steps_of_a_run - 1)
         arguments = images, active.state, step
         made = attack.step(target, *arguments)
-        if target.of_the_model is not None:  # NaN, where half precision overflows
-            made = target.corrected(_is_lost(made), attack.step, arguments, made)
+        if target.overflow is not None:
+            lost = target.overflow.taken()
+            if lost is not None:
+                made = target.corrected(lost, attack.step, arguments, made)
         state, seen = made
         seen = seen._replace(images=target.keep_masked(seen.images))
         moved = ActiveRuns(active.step + 1, state, more_damaging(active.best, seen))
@@ -125,13 +125,3 @@ def advance(
         return kept, steps + 1
 
     return backends.while_loop(go_on, one_step, (active, ops.zeros((), "int32")))
-
-
-def _is_lost(made: Any) -> Any:
-    """Whether something is NaN in what a step made of an example, `[B]`."""
-    lost = [
-        ops.any(ops.isnan(ops.reshape(part, (ops.shape(part)[0], -1))), axis=-1)
-        for part in tree.flatten(made)
-        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(part.dtype))
-    ]
-    return functools.reduce(ops.logical_or, lost)

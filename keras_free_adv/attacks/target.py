@@ -1,5 +1,6 @@
 """The model under attack, as an attack's graph sees it."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -8,6 +9,7 @@ from typing import Any
 from keras import ops
 
 from keras_free_adv import backends
+from keras_free_adv.attacks.overflow import Overflow
 from keras_free_adv.backends.final_operation import ModelOutputs
 from keras_free_adv.geometry import Ball
 from keras_free_adv.predictions import Predictions
@@ -35,6 +37,7 @@ class Target:
             exceed before its point is shown to the model itself, `[B]`; else None.
         of_the_model: of such a search, makes of clean images and labels as given the
             target that computes as the model itself; else None.
+        overflow: of such a search, notes what is not finite; else None.
     """
 
     outputs: Callable[[Any], ModelOutputs]
@@ -48,10 +51,23 @@ class Target:
     keep_masked: Callable[[Any], Any] = lambda points: points
     hurdle: Any = None
     of_the_model: Callable[[Any, Any], "Target"] | None = None
+    overflow: Overflow | None = None
 
     def logits(self, images: Any) -> Any:
         """The model's logits, `[B, C]`."""
-        return self.view(self.outputs(images))
+        logits = self.view(self.outputs(images))
+        self._note(logits)
+        return logits
+
+    def _note(self, values: Any) -> None:
+        if self.overflow is not None:
+            self.overflow.note(values)
+
+    def _differentiating(self) -> contextlib.AbstractContextManager[None]:
+        """What is noted within could not be taken out of it on JAX."""
+        if self.overflow is None:
+            return contextlib.nullcontext()
+        return self.overflow.paused()
 
     @property
     def losses(self) -> ModuleType:
@@ -66,7 +82,7 @@ class Target:
         """Whether each example is misclassified, `[B]`; each of its labels, `[B, L]`.
 
         So it is, too, if a logit is NaN. In a search in half precision: whether it may
-        be, which the model itself decides (`evaluation/packing.py`).
+        be, which the model itself decides (`evaluation/verdicts.py`).
         """
         if self.hurdle is None:
             return self.losses.are_wrong(self.labels, logits)
@@ -144,8 +160,12 @@ class Target:
             loss, *rest = objective(images)
             return loss * self.loss_scale, loss, *rest
 
-        (_, *values), gradient = backends.value_and_gradient(scaled, images)
-        return tuple(values), self._usable(gradient, images)
+        with self._differentiating():
+            (_, *values), gradient = backends.value_and_gradient(scaled, images)
+        gradient = self._usable(gradient, images)
+        for computed in (values[0], gradient):
+            self._note(computed)
+        return tuple(values), gradient
 
     def for_each_class(
         self, images: Any, visit: Callable[[Any, Any, Any, Any], Any], state: Any
@@ -168,7 +188,9 @@ class Target:
             leads = self.losses.leads(self.labels, self.logits(images))
             return leads * self.loss_scale, leads
 
-        (scaled, leads), back = backends.pullback(scaled_leads, images)
+        with self._differentiating():
+            (scaled, leads), back = backends.pullback(scaled_leads, images)
+        self._note(leads)
         classes = leads.shape[-1]
 
         def visit_class(number: Any, state: Any) -> Any:

@@ -8,7 +8,11 @@ import keras
 
 from keras_free_adv import renamed_arguments, validation
 from keras_free_adv.attacks.attack import Attack
-from keras_free_adv.attacks.half_precision import FLOAT32, SEARCH_DTYPES
+from keras_free_adv.attacks.half_precision import (
+    FLOAT32,
+    SEARCH_DTYPES,
+    inner_layers,
+)
 from keras_free_adv.callbacks.evaluation_callback import EvaluationCallback
 from keras_free_adv.callbacks.evaluation_size import affordable_examples
 from keras_free_adv.distribution import workers
@@ -124,6 +128,8 @@ class RobustnessEvaluation(EvaluationCallback):
         if workers.many_workers(workers.strategy_of(self.model)):
             check_seeds(self.attacks, "Many workers need")
         one_value_range(self.attacks, self.model)
+        if self.search_dtype != FLOAT32 and self.model.built:
+            inner_layers(self.model)  # raises now, not after an epoch
         self._warn_of_early_monitors(self.names)
         if self._summaries:
             self._summaries.begin(self.model)

@@ -69,13 +69,13 @@ def evaluate_robustness(
             interruption goes on from there. The attacks need a `seed` then. A file of
             another model (weights, architecture, dtypes, natural predictions) or of
             other data, or with another `search_dtype`, is refused.
-        search_dtype: "bfloat16" or "float16" let the attacks search on a copy of the
-            model that computes its inner layers in half precision: faster on devices
-            made for it. The verdict stays the model's: an example falls only if the
-            model itself, as it computes natural accuracy, errs on the adversarial
-            image. Images, the first and the last layer with weights, and the losses
-            stay in float32. Functional and Sequential models only, that predict one
-            class and draw no random numbers.
+        search_dtype: with "bfloat16" or "float16" the attacks search with the model's
+            inner layers in half precision: faster on devices made for it. The verdict
+            stays the model's: an example falls only if the model itself, as it
+            computes natural accuracy, errs on the adversarial image. Images, the first
+            and the last layer with weights, and the losses stay in float32. Functional
+            and Sequential models only, that predict one class and draw no random
+            numbers, and that no other thread uses meanwhile.
 
     Returns:
         A `RobustnessReport`.

@@ -5,7 +5,7 @@ from typing import Any
 from keras_free_adv.keras_internals import BarWithEstimate
 
 # The entry of a bar that says how long the parts take that follow, too.
-MINUTES_LEFT = "minutes left of all"
+ALL_LEFT = "left of all"
 
 
 class Progress:
@@ -26,13 +26,14 @@ class Progress:
     def begin(self, name: str) -> None:
         """The part of this name begins: an attack, a part of one, or "natural"."""
         self._name, self._done, self._stood, self._judged = name, 0, 0, 0
+        self._has_more = False  # parts that follow, and take their time
         if self._verbose:
             self._bar = BarWithEstimate(
                 self.examples,
                 verbose=1,
                 unit_name="example",
                 interval=0.2,
-                stateful_metrics=[name, MINUTES_LEFT],
+                stateful_metrics=[name],
             )
 
     def add(
@@ -56,13 +57,15 @@ class Progress:
         self._done += stood + fell + elsewhere
         if self._bar is None:
             return
-        values = self._values()
         if left is not None:
             self._bar.seconds_left, all_of_it = left
-            if all_of_it > self._bar.seconds_left:
-                values.append((MINUTES_LEFT, round(all_of_it / 60, 1)))
+            self._has_more = self._has_more or all_of_it > self._bar.seconds_left
+            if self._has_more:
+                minutes = round(all_of_it / 60)
+                text = f"{minutes} minutes" if minutes > 1 else "a minute"
+                self._bar.say(ALL_LEFT, text)
         if left is not None or stood + fell + elsewhere:
-            self._bar.update(self._done, values, finalize=False)
+            self._bar.update(self._done, self._values(), finalize=False)
 
     def end(self) -> None:
         """The part is done, and with it the number of examples is known."""

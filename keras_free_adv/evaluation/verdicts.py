@@ -3,9 +3,10 @@
 A search in half precision only claims it. What is claimed, and the best point of each
 run that ends, is shown to the model. Where it refutes a claim the run goes on.
 
-A claim is a margin above a hurdle: at first, below zero, the largest difference of the
-two, so that no point is missed to the search's rounding. Each refutation raises the
-example's, so that the model is not asked at every step.
+A claim is a margin above a hurdle. It begins below zero, by the largest difference that
+was seen between the search's margins and the model's, so that few points are missed to
+the search's rounding. Each refutation raises the example's hurdle, so that the model is
+not asked at every step.
 """
 
 from typing import Any
@@ -20,6 +21,8 @@ from keras_free_adv.attacks.runs import ActiveRuns
 # After a refuted claim an example's hurdle rises by this share of the largest
 # difference between the margins of the search and the model's.
 RAISED_BY = 1 / 2
+# What the difference is at least: a hurdle that does not rise stops every step.
+LEAST_DIFFERENCE = 1e-4
 
 
 class Verdicts:
@@ -35,7 +38,7 @@ class Verdicts:
 
     def __init__(self, search_dtype: str) -> None:
         self._search_dtype = search_dtype
-        self._difference: float | None = None  # of the margins, once it is measured
+        self._difference = 0.0  # of the margins, the largest that was seen
         self.refuted = 0
         self.passes = 0
 
@@ -45,10 +48,8 @@ class Verdicts:
         """What the margins of examples have to exceed, `[B]`; not used in float32."""
         if self._search_dtype == FLOAT32:
             return ops.zeros((len(ids),), "float32")
-        if self._difference is None:
-            found = ops.convert_to_numpy(compiled.difference(images, labels, ids))
-            self._difference = float(found[np.isfinite(found)].max(initial=0.0))
-            self.passes += 2 * len(ids)
+        if not self._difference:
+            self._see(compiled.difference(images, labels, ids))
         return ops.full((len(ids),), -self._difference, dtype="float32")
 
     def on(
@@ -81,14 +82,21 @@ class Verdicts:
             points, true = (
                 ops.take(rows, asked, axis=0) for rows in (active.best.images, labels)
             )
-            outcome, _ = compiled.clean(points, true)
-            wrong[asked] = ops.convert_to_numpy(outcome.fooled)
-            self.passes += len(asked)
+            errs, difference = compiled.shown(points, true)
+            wrong[asked] = ops.convert_to_numpy(errs)
+            self._see(difference)
         refuted = claimed & ~wrong
         if refuted.any():
             self.refuted += int(refuted.sum())
-            raise_by = np.float32(RAISED_BY * (self._difference or 0.0))
+            raise_by = np.float32(RAISED_BY * self._difference)
             hurdle = hurdle + ops.convert_to_tensor(refuted * raise_by)
             best = active.best._replace(fooled=ops.convert_to_tensor(wrong))
             active = active._replace(best=best)
         return wrong, hurdle, active
+
+    def _see(self, difference: Any) -> None:
+        """Of points `[B]` that went through the search's model and the model."""
+        found = ops.convert_to_numpy(difference)
+        largest = float(found[np.isfinite(found)].max(initial=LEAST_DIFFERENCE))
+        self._difference = max(self._difference, largest)
+        self.passes += 2 * len(found)

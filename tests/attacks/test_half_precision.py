@@ -50,6 +50,59 @@ def test_paths_that_part_and_meet_again():
     assert names(model) == ["both", "relu"]
 
 
+def test_scales_of_each_pixel_and_scales_with_axes_of_one_are_no_matrix():
+    pixels = layers.Normalization(axis=(1,), name="pixels")
+    pixels.adapt(np.random.default_rng(0).uniform(0, 1, (9, 6)).astype("float32"))
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            pixels,
+            layers.Dense(4, name="first"),
+            layers.Dense(4, name="inner"),
+            layers.Dense(3, name="logits"),
+            layers.EinsumDense("ab,bb->ab", (3,), name="temperature"),
+        ]
+    )
+    temperature = model.get_layer("temperature")
+    assert [w.shape for w in temperature.weights] == [(3, 3)]  # that one mixes
+    assert names(model) == ["inner", "logits"]
+    scaled = keras.Sequential([keras.Input((6,)), *model.layers[:-1], OneScale()])
+    assert names(scaled) == ["inner"]
+
+
+class OneScale(layers.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(1, 1), initializer="ones")
+
+    def call(self, logits):
+        return logits * self.scale
+
+
+def test_a_first_layer_that_another_one_holds_too_stays_as_it_is():
+    first = layers.Dense(6, name="first")
+
+    class Tied(layers.Layer):
+        def __init__(self):
+            super().__init__(name="tied")
+            self.first, self.own = first, layers.Dense(6, name="own")
+
+        def call(self, x):
+            return self.own(self.first(x))
+
+    image = keras.Input((6,))
+    model = keras.Model(image, layers.Dense(3)(Tied()(first(image))))
+    assert names(model) == ["tied", "own"]
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+def test_a_model_within_that_is_called_with_a_mask():
+    body = keras.Sequential([keras.Input((4, 6)), layers.Dense(6, name="inside")])
+    image, mask = keras.Input((4, 6)), keras.Input((4,), dtype="bool")
+    after = body(layers.Dense(6, name="first")(image), mask=mask)
+    model = keras.Model([image, mask], layers.Dense(3)(layers.Flatten()(after)))
+    assert "first" not in names(model)
+
+
 @pytest.mark.parametrize("kind", ["functional", "sequential"])
 def test_models_within_models_are_entered(kind):
     inside = [layers.Dense(4, name="first"), layers.Dense(4, name="second")]
@@ -90,8 +143,15 @@ def test_what_cannot_be_done_is_refused():
     ):
         inner_layers(InPython())
     linear = keras.Sequential([keras.Input((6,)), layers.Dense(3)])
-    with pytest.raises(ValueError, match="between its first and its last"):
+    with pytest.raises(ValueError, match="no layer can be given another dtype"):
         inner_layers(linear)
+
+    class Own(keras.Sequential):
+        def call(self, x, **kwargs):
+            return super().call(x, **kwargs)
+
+    with pytest.raises(ValueError, match="a model whose `call` is Python"):
+        inner_layers(Own([keras.Input((6,)), layers.Dense(3)]))
 
 
 def test_layers_with_a_policy_of_their_own_are_left_alone():
@@ -100,8 +160,11 @@ def test_layers_with_a_policy_of_their_own_are_left_alone():
         layers.Dense(4, name="wide"),
         layers.Dense(4, name="half", dtype="mixed_bfloat16"),
         layers.Dense(4, name="double", dtype="float64"),
+        layers.Dense(
+            4, name="old", dtype=keras.dtype_policies.FloatDTypePolicy("float32")
+        ),
     )
-    assert names(model) == ["wide"]
+    assert names(model) == ["wide", "old"]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -49,7 +49,7 @@ class Clock(Attack):
 
 CLOCK = Clock()
 # It looks at no model, and none masks its images.
-TARGET = SimpleNamespace(keep_masked=lambda points: points, of_the_model=None)
+TARGET = SimpleNamespace(keep_masked=lambda points: points, overflow=None)
 
 
 def at_the_beginning(images):

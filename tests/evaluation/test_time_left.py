@@ -54,11 +54,13 @@ def test_the_bar_shows_it(capsys):
     (shown,) = capsys.readouterr().out.splitlines()[-1:]
     assert "4/10" in shown.replace("\x1b[1m", "").replace("\x1b[0m", "")
     assert "2:05" in shown  # the part's
-    assert "minutes left of all: 62.1" in shown
+    assert "left of all: 62 minutes" in shown
     assert "square: 0.6000" in shown
     progress.add(stood=6, left=(0.0, 0.0))
     progress.end()
-    assert "10/10" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "10/10" in shown
+    assert "left of all: a minute" in shown
 
 
 def test_the_last_part_says_its_own_only(capsys):
@@ -67,7 +69,7 @@ def test_the_last_part_says_its_own_only(capsys):
     progress.add(fell=4, left=(125.0, 125.0))
     shown = capsys.readouterr().out
     assert "2:05" in shown
-    assert "minutes" not in shown
+    assert "left of all" not in shown
 
 
 def test_without_an_estimate_the_bar_is_keras_own(capsys):
