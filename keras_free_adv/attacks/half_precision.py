@@ -37,7 +37,7 @@ def inner_layers(model: keras.Model) -> list[keras.layers.Layer]:
     ...                           keras.layers.Conv2D(4, 3), keras.layers.ReLU(),
     ...                           keras.layers.Flatten(), keras.layers.Dense(10)])
     >>> [type(layer).__name__ for layer in inner_layers(model)]
-    ['Conv2D', 'ReLU']
+    ['Conv2D', 'ReLU', 'Flatten']
     """
     model = unwrapped(model)
     if not _has_graph(model):

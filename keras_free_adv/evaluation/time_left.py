@@ -34,9 +34,9 @@ class TimeLeft:
     >>> left = TimeLeft(10, 10.0, [100.0])
     >>> left.after(10, 0, passes=1.0, seconds=60.0)  # making a graph, above all
     >>> # Five have fallen, for nothing: the others are half through their 10 passes,
-    >>> # and have 100 before them, a tenth of a second each.
-    >>> left.after(10, 5, passes=25.0, seconds=62.4)
-    (2.5, 52.5)
+    >>> # and have 100 before them, a second each.
+    >>> left.after(10, 5, passes=25.0, seconds=84.0)
+    (25.0, 525.0)
     """
 
     def __init__(
