@@ -59,7 +59,9 @@ def attack_of(name: str, seed: int) -> Any:
     if name == "autoattack":
         return AutoAttack(**ball)
     if name == "square":
-        return SquareAttack(**ball, queries=FLAGS.queries)
+        square = SquareAttack(**ball, queries=FLAGS.queries)
+        square.white_box = True  # else it would stay in float32: this shows why
+        return square
     if name == "pgd20x10":
         return PGDAttack(**ball, steps=20, restarts=10)
     raise app.UsageError(f"--attacks: {name} is unknown.")

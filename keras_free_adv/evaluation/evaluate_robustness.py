@@ -73,9 +73,10 @@ def evaluate_robustness(
             inner layers in half precision: faster on devices made for it. The verdict
             stays the model's: an example falls only if the model itself, as it
             computes natural accuracy, errs on the adversarial image. Images, the first
-            and the last layer with weights, and the losses stay in float32. Functional
-            and Sequential models only, that predict one class and draw no random
-            numbers, and that no other thread uses meanwhile.
+            and the last layer with weights, and the losses stay in float32, as do
+            attacks without gradients, such as Square. Functional and Sequential models
+            only, that predict one class and draw no random numbers, and that no other
+            thread uses meanwhile.
 
     Returns:
         A `RobustnessReport`.

@@ -228,7 +228,8 @@ class Evaluation:
             finished,
             last,
             lambda images, labels: self._clean(images, labels)[1],
-            self._search_dtype,
+            # Square follows small differences of the loss, which are lost to rounding.
+            self._search_dtype if part.white_box else FLOAT32,
         )
         self.progress.begin(part.name)
         for ids, images, labels in self._examples:

@@ -130,7 +130,10 @@ def _footnote(report: "RobustnessReport") -> str:
         )
     search = report.settings.get("search_dtype", "float32")
     if search != "float32":
-        text += f"; attacks searched in {search}, each verdict is the model's own"
+        text += (
+            f"; attacks with gradients searched in {search}, each verdict is the "
+            "model's own"
+        )
     if "deterministic_ops" in report.settings:
         on = "on" if report.settings["deterministic_ops"] else "off"
         text += f"; TensorFlow's deterministic operations {on}"
