@@ -34,6 +34,7 @@ def report_of(
         settings["refuted_claims"] = {
             name: sum(stage.refuted for stage in parts.values())
             for name, parts in stages.items()
+            if name != NATURAL
         }
     left = {name: list(parts.values())[-1].standing for name, parts in stages.items()}
     robust = {name: all_standing(standing) for name, standing in left.items()}

@@ -221,6 +221,7 @@ def test_a_resumed_evaluation_refuses_another(network, tmp_path, then):
     again = evaluated(network, "bfloat16", attack, resume=path)
     assert again.seconds["pgd2"] == first.seconds["pgd2"]
     assert again.settings["refuted_claims"] == first.settings["refuted_claims"]
+    assert list(again.settings["refuted_claims"]) == ["pgd2"]
 
 
 class InPython(keras.Model):
