@@ -12,6 +12,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_free_adv import backends
+
 GENERATOR = "threefry2x32-20"
 
 # The second word of a counter says what it counts.
@@ -31,9 +33,16 @@ def threefry2x32(keys: Any, counters: tuple[Any, Any]) -> tuple[Any, Any]:
     Returns:
         Two words, int32.
     """
-    schedule = [keys[..., 0], keys[..., 1]]
-    schedule.append(ops.bitwise_xor(ops.bitwise_xor(*schedule), _word(_PARITY)))
-    one, other = counters[0] + schedule[0], counters[1] + schedule[1]
+    words = [ops.convert_to_tensor(word, "int32") for word in counters]
+    return _encrypted(keys[..., 0], keys[..., 1], *words)
+
+
+@backends.element_by_element
+def _encrypted(key: Any, other_key: Any, one: Any, other: Any) -> tuple[Any, Any]:
+    """The rounds. All words are int32."""
+    parity = ops.bitwise_xor(ops.bitwise_xor(key, other_key), _word(_PARITY))
+    schedule = [key, other_key, parity]
+    one, other = one + schedule[0], other + schedule[1]
     for group in range(5):
         for rotation in _ROTATIONS[group % 2]:
             one = one + other

@@ -26,6 +26,7 @@ ReplicaVariable = _backend.ReplicaVariable
 Trainer = _backend.Trainer
 compiled = _backend.compiled
 deterministic = _backend.deterministic
+element_by_element = _backend.element_by_element
 is_symbolic = _backend.is_symbolic
 look_through = _backend.look_through
 make_deterministic = _backend.make_deterministic
@@ -46,6 +47,7 @@ __all__ = [  # noqa: RUF022 (sorted as the other subpackages)
     "WRONG_SIZE",
     "compiled",
     "deterministic",
+    "element_by_element",
     "is_symbolic",
     "look_through",
     "make_deterministic",

@@ -184,6 +184,11 @@ def on_rows(where: Any, function: Callable, arguments: Any, results: Any) -> Any
     return jax.lax.cond(jnp.any(where), all_rows, lambda: results)
 
 
+def element_by_element(function: Callable) -> Callable:
+    """As on TensorFlow; made once for each shape."""
+    return jax.jit(function)
+
+
 def compiled(
     function: Callable, model_of: Callable[[], Any], *, any_size: bool = True
 ) -> "_Jitted":

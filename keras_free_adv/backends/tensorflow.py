@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -104,6 +105,30 @@ def on_rows(where: Any, function: Callable, arguments: Any, results: Any) -> Any
         )
 
     return tf.cond(tf.reduce_any(where), some, lambda: results)
+
+
+def element_by_element(function: Callable) -> Callable:
+    """Has a function of hundreds of operations be one, its graph made only once.
+
+    Args:
+        function: takes tensors of int32 of any shapes that broadcast, and returns a
+            tuple of tensors of the broadcast shape.
+    """
+    word = tf.TensorSpec(None, tf.int32)
+    count = len(inspect.signature(function).parameters)
+    graph = tf.function(function, input_signature=[word] * count, autograph=False)
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        results = graph(*arguments)
+        if not tf.executing_eagerly():
+            shapes = [argument.shape for argument in arguments]
+            shape = functools.reduce(tf.broadcast_static_shape, shapes)
+            for result in results:
+                result.set_shape(shape)
+        return results
+
+    return call
 
 
 def compiled(

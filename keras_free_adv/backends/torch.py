@@ -63,6 +63,11 @@ def on_rows(where: Any, function: Callable, arguments: Any, results: Any) -> Any
     return tree.map_structure(replaced, results, new)
 
 
+def element_by_element(function: Callable) -> Callable:
+    """As on TensorFlow; PyTorch runs it as it is."""
+    return function
+
+
 def compiled(
     function: Callable, model_of: Callable[[], Any], *, any_size: bool = True
 ) -> Callable:
