@@ -5,8 +5,6 @@ import gc
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -15,6 +13,7 @@ import pytest
 from keras import ops
 
 from keras_free_adv import backends
+from tests import forked
 
 # Files with many variants that are alike: every k-th runs, all of them by
 # `pytest -m long`. So that a change is tested on three backends in the time there is.
@@ -154,15 +153,9 @@ def compiled(function, model):
     return backends.compiled(function, lambda: model, any_size=False)
 
 
-def said_by(program, *arguments):
+def said_by(program, *arguments, forks=forked.FORKS):
     """What a Python program prints, in a process of its own; it must end well."""
-    ended = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=False,
-    )
+    ended = forked.python("-c", program, *arguments, forks=forks)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -176,8 +169,8 @@ def free_ports(count):
         return [each.getsockname()[1] for each in sockets]
 
 
-def start_workers(command, count=2):
-    """The same command as each worker of a cluster on this machine."""
+def start_workers(words, count=2):
+    """The same program of Python as each worker of a cluster on this machine."""
     addresses = [f"localhost:{port}" for port in free_ports(count)]
     processes = []
     for index in range(count):
@@ -188,15 +181,7 @@ def start_workers(command, count=2):
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "TF_CONFIG": json.dumps(cluster),
         }
-        processes.append(
-            subprocess.Popen(
-                command,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
+        processes.append(forked.start(*words, env=environment))
     return processes
 
 

@@ -15,25 +15,15 @@ import numpy as np
 import pytest
 
 from keras_free_adv import datasets, plotting, zoo
+from tests import forked
 from tests.command_line.program import typed
 from tests.conftest import said_by
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-
-
-def command(name, *flags):
-    return [sys.executable, str(EXAMPLES / name), *flags]
 
 
 def ended(name, *flags):
-    return subprocess.run(
-        command(name, *flags),
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        check=False,
-    )
+    return forked.python(EXAMPLES / name, *flags)
 
 
 def run(name, *flags):
@@ -372,14 +362,8 @@ def test_means_over_seeds_have_the_intervals_of_student():
         print(compare_recipes.mean_and_half([40.0]))
         """
     )
-    out = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        cwd=EXAMPLES,
-        env=ENVIRONMENT,
-        check=True,
-    ).stdout.split("\n")
+    out = forked.python("-c", program, cwd=EXAMPLES)
+    out = out.stdout.split("\n")
     # 4.303 * 1 / sqrt(3) = 2.48; 2.776 * sqrt(1 / 3 + 0.25 / 3) = 1.79.
     assert out[:3] == ["41.0 ± 2.5", "+2.5 ± 1.8", "40.0"]
 
@@ -392,11 +376,9 @@ def test_compare_recipes_names_what_it_cannot_use():
 
 def test_the_results_page_holds_the_trials_that_are_kept():
     root = EXAMPLES.parent
-    program = [sys.executable, str(root / "benchmarks/small_recipe.py"), "--table"]
+    program = root / "benchmarks/small_recipe.py"
     kept = f"--output={root / 'docs/measured/small_recipe'}"
-    out = subprocess.run(
-        [*program, kept], capture_output=True, text=True, env=ENVIRONMENT, check=True
-    ).stdout
+    out = forked.python(program, "--table", kept).stdout
     page = (root / "docs/results.md").read_text().splitlines()
     printed = [line for line in out.splitlines() if line.startswith("|")]
     assert len(printed) > 40

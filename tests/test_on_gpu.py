@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_free_adv import zoo
+from tests import forked
 from tests.conftest import by_hand
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -30,11 +31,19 @@ def of_benchmarks(monkeypatch):
 
 
 def on_gpu(*flags, backend="tensorflow"):
+    words = [BENCHMARKS / "on_gpu.py", *flags]
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    if backend == "tensorflow":
+        return forked.python(*words, env=environment)
     return subprocess.run(
-        [sys.executable, str(BENCHMARKS / "on_gpu.py"), *flags],
+        [sys.executable, *words],
         capture_output=True,
         text=True,
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=environment,
         check=False,
     )
 

@@ -22,7 +22,7 @@ def test_the_package_and_its_command_line_leave_keras_alone():
         heavy = {"keras", "numpy", "tensorflow", "jax", "torch"}
         print(sorted(heavy & set(sys.modules)))
     """
-    assert said_by(textwrap.dedent(program)).strip() == "[]"
+    assert said_by(textwrap.dedent(program), forks=False).strip() == "[]"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_the_package_and_its_command_line_leave_keras_alone():
     ],
 )
 def test_classes_are_registered_whatever_is_imported_first(imports):
-    assert said_by(imports + "\n" + REGISTERED).strip() == ALL
+    assert said_by(imports + "\n" + REGISTERED, forks=False).strip() == ALL
 
 
 def test_a_saved_model_is_loaded_after_a_bare_import(tmp_path):
@@ -48,7 +48,7 @@ def test_a_saved_model_is_loaded_after_a_bare_import(tmp_path):
         print(keras.saving.load_model(sys.argv[1]).epsilon)
     """
     path = tmp_path / "wrapped.keras"
-    assert said_by(textwrap.dedent(program), path).strip() == "0.1"
+    assert said_by(textwrap.dedent(program), path, forks=False).strip() == "0.1"
 
 
 def test_a_module_that_brings_keras_in_is_as_any_other():
@@ -62,4 +62,4 @@ def test_a_module_that_brings_keras_in_is_as_any_other():
         print(module.__spec__.origin == module.__file__)
         print(importlib.resources.files(attacks).joinpath("attack.py").is_file())
     """
-    assert said_by(textwrap.dedent(program)).split() == ["True"] * 3
+    assert said_by(textwrap.dedent(program), forks=False).split() == ["True"] * 3

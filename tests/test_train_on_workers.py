@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 import time
 
 import keras
@@ -11,7 +10,7 @@ import pytest
 
 from tests.conftest import by_hand, said_by_workers, start_workers
 
-TRAIN = [sys.executable, "-m", "keras_free_adv", "train"]
+TRAIN = ["-m", "keras_free_adv", "train"]
 FLAGS = [
     "--strategy=multi_worker",
     "--recipe=digits_free8",

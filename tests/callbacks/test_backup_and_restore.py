@@ -1,10 +1,7 @@
 import contextlib
 import errno
 import json
-import os
 import signal
-import subprocess
-import sys
 import textwrap
 import warnings
 
@@ -20,6 +17,7 @@ from keras_free_adv import (
     PGDAttack,
     RobustnessEvaluation,
 )
+from tests import forked
 from tests.conftest import by_hand, from_logits, small_images, small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:This run ends after")
@@ -86,15 +84,7 @@ def run(tmp_path, name, method, freq, die):
     folder = tmp_path / name.split(":")[0]
     folder.mkdir(exist_ok=True)
     out = tmp_path / f"{name.replace(':', '-')}.npz"
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), str(out), method, freq, die],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return ended, out
+    return forked.python("-c", PROGRAM, folder, out, method, freq, die), out
 
 
 @pytest.mark.parametrize(

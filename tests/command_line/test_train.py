@@ -1,10 +1,8 @@
 """`keras-free-adv train`: a run can be killed and continued, and is not mixed up."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import time
 
 import keras
@@ -12,7 +10,8 @@ import numpy as np
 import pytest
 
 from keras_free_adv.recipes import building
-from tests.command_line.program import command, fails, typed
+from tests import forked
+from tests.command_line.program import fails, typed
 from tests.conftest import by_hand
 
 QUICK = ["--set=epochs=2", "--set=steps_per_epoch=12", "--verbose=0"]
@@ -77,18 +76,13 @@ def test_the_same_command_continues_a_killed_run(tmp_path, row):
             f"--output={tmp_path / folder}",
         ]
 
-    process = subprocess.Popen(
-        command("train", *flags("killed")),
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = forked.start("-m", "keras_free_adv", "train", *flags("killed"))
     backup = tmp_path / "killed" / "backup"
     deadline = time.monotonic() + 120
     while not list(backup.glob("backup-[3-9]")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (tmp_path / "killed" / "model.keras").exists()
     assert "Continuing after epoch" in typed("train", *flags("killed"))
     typed("train", *flags("whole"))

@@ -1,6 +1,5 @@
 """Two worker processes on this machine, and one process beside them."""
 
-import sys
 import textwrap
 
 import numpy as np
@@ -130,7 +129,7 @@ PROGRAM = textwrap.dedent(
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
-    processes = start_workers([sys.executable, "-c", PROGRAM, str(folder), "worker"])
+    processes = start_workers(["-c", PROGRAM, str(folder), "worker"])
     outputs, codes = said_by_workers(processes)
     assert codes == [0, 0], outputs
     assert (folder / "worker.json").exists()
@@ -191,8 +190,6 @@ print("a cluster of one")
 
 
 def test_a_cluster_of_one_worker_is_as_one_process():
-    outputs, codes = said_by_workers(
-        start_workers([sys.executable, "-c", ALONE], count=1)
-    )
+    outputs, codes = said_by_workers(start_workers(["-c", ALONE], count=1))
     assert codes == [0], outputs
     assert "a cluster of one" in outputs[0]

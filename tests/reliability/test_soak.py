@@ -1,24 +1,18 @@
 """Many rounds of training, saving, loading and attacking in one process."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
+
+from tests import forked
 
 
 @pytest.mark.long
 def test_rounds_warn_of_nothing(request):
     """2,000 rounds by hand, 6 in CI; the memory is in docs/reliability.md."""
     everything = "long" in request.config.getoption("markexpr")
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.reliability.soak", "2000" if everything else "6"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=False,
-    )
+    rounds = 2000 if everything else 6
+    ended = forked.python("-m", "tests.reliability.soak", rounds)
     assert ended.returncode == 0, ended.stderr
     slope = re.search(r"slope: (-?[\d.]+) KiB a round", ended.stdout)
     print(ended.stdout)

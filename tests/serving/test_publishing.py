@@ -1,10 +1,7 @@
 """Who polls the folder of versions finds whole ones, whatever happens to the writer."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_free_adv import export_for_serving
+from tests import forked
 from tests.serving.artifacts import colour_images, colour_network
 
 PROGRAM = """
@@ -26,13 +24,7 @@ for _ in range(int(sys.argv[2])):
 
 
 def publisher(folder, times):
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(folder), str(times)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    return forked.start("-c", PROGRAM, folder, times)
 
 
 def versions(folder):

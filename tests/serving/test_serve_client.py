@@ -23,6 +23,7 @@ from absl import app, flags
 from absl.testing import flagsaver
 
 from keras_free_adv import FreeAdversarialModel, datasets, export_for_serving, zoo
+from tests import forked
 from tests.command_line import program
 from tests.conftest import free_ports, from_logits
 from tests.serving import stand_in_server
@@ -348,13 +349,8 @@ def test_a_failure_is_one_sentence_and_a_status(tmp_path):
     image = tmp_path / "image.png"
     image.write_bytes(encoded(colour_images(1)[0][0], "PNG"))
     nobody = f"--server=localhost:{free_ports(1)[0]}"
-    ended = subprocess.run(
-        [sys.executable, EXAMPLES / "serve_client.py", "--model=robust", nobody, image],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=False,
-    )
+    program = EXAMPLES / "serve_client.py"
+    ended = forked.python(program, "--model=robust", nobody, image)
     assert ended.returncode == 1
     assert "serve_client.py: Nobody answers at localhost" in ended.stderr
     assert "Traceback" not in ended.stderr

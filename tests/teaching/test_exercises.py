@@ -1,13 +1,12 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.conftest import said_by
 
 ROOT = Path(__file__).parent.parent.parent
-COMMAND = [sys.executable, str(ROOT / "examples/student_version.py")]
+PROGRAM = ROOT / "examples/student_version.py"
 COPY = ROOT / "docs/tutorials/exercises/exercises.py"
 
 
@@ -15,12 +14,8 @@ def student_version(folder, text):
     """The students' copy of a text, or what was said instead."""
     tutorial, output = folder / "tutorial.py", folder / "students.py"
     tutorial.write_text(text)
-    process = subprocess.run(
-        [*COMMAND, f"--tutorial={tutorial}", f"--output={output}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    flags = [f"--tutorial={tutorial}", f"--output={output}"]
+    process = forked.python(PROGRAM, *flags)
     if process.returncode:
         return process.stdout + process.stderr
     return output.read_text()
@@ -59,7 +54,7 @@ def test_a_mark_without_its_other_half_is_refused(tmp_path):
 
 @pytest.mark.parametrize("flag", ["--tutorial=nowhere.py", "another"])
 def test_a_wrong_argument_is_a_usage_error(flag):
-    process = subprocess.run([*COMMAND, flag], capture_output=True, text=True)
+    process = forked.python(PROGRAM, flag)
     assert process.returncode
     said = process.stdout + process.stderr
     assert flag.removeprefix("--tutorial=") in said
