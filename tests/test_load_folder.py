@@ -114,6 +114,27 @@ def test_broken_files_are_named_and_left_out(folder):
     assert len(read(data)[0]) == 10
 
 
+def test_so_many_are_taken_and_the_files_after_them_are_not_decoded(folder):
+    whole, labels = read(datasets.load_folder(folder, image_size=8, batch_size=4))
+    (folder / "cat" / "0.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    (folder / "dog" / "z.png").touch()  # the fifth dog
+    settings = {"image_size": 8, "batch_size": 4}
+    with pytest.warns(UserWarning, match="is no image that can be") as warned:
+        data = datasets.load_folder(folder, max_examples=5, **settings)
+    assert [str(one.message).split(" (")[0] for one in warned] == [
+        f"{folder}/cat/0.jpg"
+    ]
+    # The broken cat is left out, and the next ones take its turn.
+    found, numbers = read(data)
+    assert numbers.tolist() == [1, 0, 1, 0, 1]
+    cats, dogs = whole[labels == 0], whole[labels == 1]
+    expected = [dogs[0], cats[0], dogs[1], cats[1], dogs[2]]
+    np.testing.assert_array_equal(found, np.stack(expected))
+    with pytest.warns(UserWarning, match="is no image that can be"):
+        data = datasets.load_folder(folder, max_examples=99, **settings)
+    assert len(read(data)[0]) == 10
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -122,6 +143,7 @@ def test_broken_files_are_named_and_left_out(folder):
         ({"image_size": 0}, "`image_size`"),
         ({"image_size": (8, -1)}, "`image_size`"),
         ({"batch_size": 0}, "`batch_size`"),
+        ({"max_examples": 0}, "`max_examples`"),
         ({"batch_size": 11, "drop_remainder": True}, "holds 10 images, too few"),
     ],
 )

@@ -142,6 +142,7 @@ def _test_images(
             classes=images.class_names,
             pixels=typed.pixel_range("pixels", values.pixels),
             data_dir=values.data_dir,
+            examples=values.examples,
         ),
     )
 

@@ -191,6 +191,7 @@ def data_for(
             units=attacked.model.output_shape[-1],
             pixels=typed.pixel_range("pixels", values.pixels),
             data_dir=values.data_dir,
+            examples=values.examples,
         ),
     )
 

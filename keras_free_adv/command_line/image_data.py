@@ -41,6 +41,7 @@ class Wanted(NamedTuple):
         units: how many outputs it has.
         pixels: the range of float images in an .npz, if it is said.
         data_dir: where TFDS keeps its data.
+        examples: how many of a folder's photographs are used, the first; None for all.
     """
 
     image_shape: tuple[int | None, ...]
@@ -57,6 +58,7 @@ class Wanted(NamedTuple):
     units: int | None = None
     pixels: Range | None = None
     data_dir: str | None = None
+    examples: int | None = None
 
     def check_classes(self, name: str, found: tuple[str, ...]) -> None:
         """Raises if the data's classes cannot be those of the model."""
@@ -186,6 +188,7 @@ def _of_folder(name: str, wanted: Wanted) -> ImageData:
             one_hot=wanted.one_hot,
             drop_remainder=wanted.drop_remainder,
             value_range=wanted.value_range,
+            max_examples=wanted.examples,
         )
     if dataset.skipped:
         _say_skipped(name, dataset.skipped)

@@ -140,6 +140,7 @@ def load_folder(
     one_hot: bool = False,
     drop_remainder: bool = False,
     value_range: tuple[float, float] = (0.0, 1.0),
+    max_examples: int | None = None,
 ) -> tf.data.Dataset:
     """Loads a folder of images, a subfolder for each class, as minibatches.
 
@@ -162,6 +163,8 @@ def load_folder(
         one_hot: whether labels are one-hot rows, for label smoothing.
         drop_remainder: whether to leave out the short last minibatch of a pass.
         value_range: lowest and highest pixel value.
+        max_examples: how many images to take, from the classes in turn; the files
+            after them are not decoded. None for all.
 
     Returns:
         A `tf.data.Dataset` as of `load`, with a further attribute `skipped`, the
@@ -191,7 +194,9 @@ def load_folder(
     validation.one_of("channels", channels, (1, 3))
     sides = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
     height, width = (validation.positive_integer("image_size", n) for n in sides)
-    found = photo_folder(folder, channels)
+    if max_examples is not None:
+        max_examples = validation.positive_integer("max_examples", max_examples)
+    found = photo_folder(folder, channels, max_examples)
     for skipped in found.skipped:
         warn_user(f"{skipped} is no image that can be decoded, and is left out.")
     source = dataclasses.replace(found.source, fit="crop" if crop else "squeeze")

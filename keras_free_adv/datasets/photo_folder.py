@@ -27,7 +27,9 @@ class PhotoFolder(NamedTuple):
     skipped: tuple[str, ...]
 
 
-def photo_folder(folder: str | os.PathLike, channels: int = 3) -> PhotoFolder:
+def photo_folder(
+    folder: str | os.PathLike, channels: int = 3, limit: int | None = None
+) -> PhotoFolder:
     """Finds the images of a folder, and decodes each once: a broken one is skipped.
 
     Classes are the names of the subfolders, in their order, as Keras'
@@ -37,6 +39,7 @@ def photo_folder(folder: str | os.PathLike, channels: int = 3) -> PhotoFolder:
     Args:
         folder: the folder.
         channels: 1 for gray images, 3 for colour.
+        limit: images to find; those after them are not looked at. None for all.
 
     Raises:
         ValueError: no image in a subfolder, or none that can be decoded.
@@ -50,14 +53,19 @@ def photo_folder(folder: str | os.PathLike, channels: int = 3) -> PhotoFolder:
         for label, paths in enumerate(found)
         if row < len(paths)
     ]
+    good: list[tuple[Path, int]] = []
+    skipped: tuple[str, ...] = ()
+    limit = len(in_turn) if limit is None else limit
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        reasons = list(pool.map(lambda each: _reason(each[0], channels), in_turn))
-    good = [one for one, reason in zip(in_turn, reasons, strict=True) if not reason]
-    skipped = tuple(
-        f"{path} ({reason})"
-        for (path, _), reason in zip(in_turn, reasons, strict=True)
-        if reason
-    )
+        while len(good) < limit and in_turn:
+            missing = limit - len(good)
+            looked_at, in_turn = in_turn[:missing], in_turn[missing:]
+            reasons = pool.map(lambda each: _reason(each[0], channels), looked_at)
+            for (path, label), reason in zip(looked_at, reasons, strict=True):
+                if reason:
+                    skipped += (f"{path} ({reason})",)
+                else:
+                    good.append((path, label))
     if not good:
         raise ValueError(
             f"{str(folder)!r} holds no image that can be decoded: {_listed(skipped)}."
