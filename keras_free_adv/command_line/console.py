@@ -11,8 +11,21 @@ def be_quiet() -> None:
     """Leaves of TensorFlow's messages only errors, and of warnings what they say."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show_warning  # type: ignore[assignment]
-    with without_library_output():
+    with _said_meanwhile("Starting Keras ..."), without_library_output():
         import keras  # noqa: F401  # its backend writes before it can be told not to
+
+
+@contextlib.contextmanager
+def _said_meanwhile(text: str) -> Iterator[None]:
+    """Shows in a terminal what takes some seconds, and removes it after them."""
+    shown = sys.stderr.isatty()
+    if shown:
+        print(text, end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\r" + " " * len(text), end="\r", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
