@@ -38,9 +38,9 @@ from keras_free_adv import (
     files,
 )
 from keras_free_adv.evaluation.intervals import binomial_interval
-from keras_free_adv.evaluation.report_table import markdown
 from keras_free_adv.optimizers import Muon
 from keras_free_adv.recipes.linear_cycle import LinearCycle
+from keras_free_adv.tables import markdown
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("trials", None, "Which trials; all by default.")

@@ -18,8 +18,8 @@ from absl import app, flags
 
 from keras_free_adv import RobustnessReport, files, recipes
 from keras_free_adv.command_line import run_folder, subcommand
-from keras_free_adv.evaluation.report_table import markdown
 from keras_free_adv.recipes import Recipe
+from keras_free_adv.tables import markdown
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("recipes", None, "Their names; the first is compared with the rest.")

@@ -12,8 +12,8 @@ from keras_free_adv.command_line import console
 from keras_free_adv.command_line import values as typed
 from keras_free_adv.command_line.command import CommandError
 from keras_free_adv.comparison.comparison_page import comparison_page
-from keras_free_adv.evaluation.report_table import aligned
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
+from keras_free_adv.tables import aligned
 
 MODELS = {"ordinary": "cifar10_compact_natural", "robust": "cifar10_compact_free"}
 DATA = "cifar10_sample"

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_free_adv import recipes
 from keras_free_adv.command_line.command import CommandError
-from keras_free_adv.evaluation.report_table import aligned
+from keras_free_adv.tables import aligned
 
 
 def run(values: Any, name: str | None = None) -> None:

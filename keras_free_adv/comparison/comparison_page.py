@@ -14,7 +14,7 @@ from keras_free_adv.evaluation.html_page import (
     shown_images,
 )
 from keras_free_adv.evaluation.robustness_report import RobustnessReport
-from keras_free_adv.html_table import html_table
+from keras_free_adv.tables import html_table
 
 Curve = tuple[Sequence[float], Sequence[float]]
 

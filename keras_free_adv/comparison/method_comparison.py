@@ -10,9 +10,8 @@ import keras
 from keras_free_adv import files
 from keras_free_adv.comparison.comparison_page import comparison_page
 from keras_free_adv.comparison.plan import Plan
-from keras_free_adv.evaluation.report_table import aligned, markdown
 from keras_free_adv.evaluation.robustness_report import NATURAL, RobustnessReport
-from keras_free_adv.html_table import html_table
+from keras_free_adv.tables import aligned, html_table, markdown
 
 LOOK = "val_pgd10_accuracy"  # of the history: robust accuracy after each epoch
 SIGNIFICANT = 0.05
@@ -118,6 +117,9 @@ class MethodComparison:
         """As notebooks show it."""
         tables = html_table(self._accuracies()) + html_table(self._pairs())
         return f"{tables}<p>{html.escape(self.verdict)}</p>"
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
 
     def to_text(self) -> str:
         """Tables for the console."""

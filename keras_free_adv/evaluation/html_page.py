@@ -15,7 +15,7 @@ from keras_free_adv.evaluation.accuracy_curve import accuracy_curve
 from keras_free_adv.evaluation.intervals import binomial_interval
 from keras_free_adv.evaluation.packing import all_standing
 from keras_free_adv.evaluation.predicted_classes import PredictedClasses
-from keras_free_adv.html_table import html_table
+from keras_free_adv.tables import html_table
 
 if TYPE_CHECKING:
     from keras_free_adv.evaluation.robustness_report import RobustnessReport

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_free_adv.evaluation.intervals import binomial_interval
 from keras_free_adv.evaluation.published_figures import SOURCE
-from keras_free_adv.html_table import html_table
+from keras_free_adv.tables import aligned, html_table, markdown
 
 if TYPE_CHECKING:
     from keras_free_adv.evaluation.robustness_report import RobustnessReport
@@ -21,25 +21,6 @@ def text_table(
     """Aligned columns, the footnote and the warnings, a line each."""
     lines = [aligned(_rows(report, published)), f"({_footnote(report)})"]
     lines += [f"Warning: {warning}" for warning in report.warnings]
-    return "\n".join(lines)
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """Rows as text, the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def markdown(rows: list[list[str]]) -> str:
-    """Rows as a table of Markdown; the first one is its head."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, "|" + "---|" * len(rows[0]))
     return "\n".join(lines)
 
 

@@ -137,6 +137,9 @@ class RobustnessReport:
         """As notebooks show it."""
         return report_table.html_of(self)
 
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
     def to_text(self, published: Mapping[str, float] | None = None) -> str:
         """A table for the console.
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_free_adv import renamed_arguments, validation
-from keras_free_adv.html_table import settings_table
 from keras_free_adv.recipes.setting_checks import (
     CHECKS,
     METHOD_ARGUMENTS,
     MODEL_ARGUMENTS,
     check_arguments,
 )
+from keras_free_adv.tables import html_table, markdown, settings_rows
 
 
 @renamed_arguments.refuses_old_names(renamed_arguments.RECIPE)
@@ -142,8 +142,14 @@ class Recipe:
 
     def _repr_html_(self) -> str:
         """As notebooks show it."""
+        return html_table(self._rows())
+
+    def _repr_markdown_(self) -> str:
+        return markdown(self._rows())
+
+    def _rows(self) -> list[list[str]]:
         settings = self.to_dict()
-        return settings_table(settings.pop("name"), settings)
+        return settings_rows(settings.pop("name"), settings)
 
     def replaced(self, **changes: Any) -> "Recipe":
         """The recipe with some settings changed.

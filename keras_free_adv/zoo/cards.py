@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_free_adv.html_table import html_table
+from keras_free_adv.tables import html_table, markdown
 
 # The pretrained models, each with its card: NAME.keras and NAME.json.
 MODELS = Path(__file__).with_name("models")
@@ -65,8 +65,14 @@ class Card:
 
     def _repr_html_(self) -> str:
         """As notebooks show it."""
+        return html_table(self._rows())
+
+    def _repr_markdown_(self) -> str:
+        return markdown(self._rows())
+
+    def _rows(self) -> list[list[str]]:
         commands = [["command", command] for command in self.commands]
-        return html_table([[self.name, self.about], *self._facts(), *commands])
+        return [[self.name, self.about], *self._facts(), *commands]
 
     def _facts(self) -> list[list[str]]:
         """What is known, a name and a fact each."""

@@ -13,13 +13,28 @@ from keras_free_adv import (
     recipes,
     zoo,
 )
-from keras_free_adv.html_table import html_table, settings_table
+from keras_free_adv.tables import html_table, markdown, settings_rows
 
 
 def cells(table):
     """The texts of a table, row by row; read by a parser of XML."""
     rows = ElementTree.fromstring(table)
     return [["".join(cell.itertext()) for cell in row] for row in rows]
+
+
+def cells_of_markdown(table):
+    """Likewise, of the lines that are a table's."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    return [
+        [cell.strip().replace(r"\|", "|") for cell in row]
+        for row in rows[:1] + rows[2:]
+    ]
+
+
+def test_a_bar_in_a_cell_divides_no_columns():
+    rows = [["a", "b"], ["x | y", "||"]]
+    assert cells_of_markdown(markdown(rows)) == rows
 
 
 def test_any_text_is_shown_as_it_is():
@@ -29,8 +44,8 @@ def test_any_text_is_shown_as_it_is():
 
 
 def test_settings_that_say_nothing_are_left_out():
-    shown = settings_table("mine", {"a": 0.0, "b": None, "c": False, "d": (), "e": "x"})
-    assert cells(shown) == [["mine", ""], ["a", "0.0"], ["c", "False"], ["e", "x"]]
+    shown = settings_rows("mine", {"a": 0.0, "b": None, "c": False, "d": (), "e": "x"})
+    assert shown == [["mine", ""], ["a", "0.0"], ["c", "False"], ["e", "x"]]
 
 
 def test_a_report_shows_its_accuracies_and_warnings():
@@ -50,9 +65,15 @@ def test_a_report_shows_its_accuracies_and_warnings():
         ["pgd20", "50.00%"],
     ]
     assert "<p>Warning: a &lt; b</p>" in rest
+    in_markdown = report._repr_markdown_()
+    assert cells_of_markdown(in_markdown) == rows
+    assert "\n**Warning:** a < b\n" in in_markdown
 
 
 def test_a_recipe_and_a_card_show_what_they_hold():
+    for shown in (recipes.get("digits_free4"), zoo.card("digits_free")):
+        rows = [[c.strip() for c in row] for row in cells(shown._repr_html_())]
+        assert cells_of_markdown(shown._repr_markdown_()) == rows
     rows = dict(cells(recipes.get("digits_free4")._repr_html_()))
     assert rows["method_arguments"] == "{'replays': 4}"
     rows = dict(cells(zoo.card("digits_free")._repr_html_()))
