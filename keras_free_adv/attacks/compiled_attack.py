@@ -156,7 +156,15 @@ class CompiledAttack:
         def outputs(points: Any) -> ModelOutputs:
             layers = inner_layers(self._model_of())
             with computing_in(layers, self._search_dtype):
-                return target.outputs(points)
+                try:
+                    return target.outputs(points)
+                except Exception as error:  # of Keras, its backend or a user's layer
+                    raise ValueError(
+                        "Argument `search_dtype` must be 'float32' for this model: "
+                        f"one of its layers cannot compute in {self._search_dtype}, "
+                        "where it mixes inputs with constants of float32, perhaps. "
+                        f"Received: {self._search_dtype!r}; {error}"
+                    ) from error
 
         return dataclasses.replace(
             target,

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 from keras_free_adv import (
@@ -250,6 +251,9 @@ def test_what_cannot_be_searched_so_is_refused(network):
         evaluated(InPython(network), "bfloat16", attack)
     with pytest.raises(ValueError, match="that draws random numbers"):
         evaluated(with_layer(network, noisy()), "bfloat16", attack)
+    adding = layers.Lambda(lambda x: tf.add(x, tf.constant(1.0)))
+    with pytest.raises(ValueError, match="one of its layers cannot compute in bfl"):
+        evaluated(with_layer(network, adding), "bfloat16", attack)
     images, labels = data()
     rows = np.eye(3, dtype="int32")[labels]
     rows[:, 0] = 1
