@@ -32,8 +32,8 @@ def few_examples(report: RobustnessReport) -> list[str]:
         return []
     return [
         f"Only {report.examples} examples were evaluated: {name} is known to "
-        f"{100 * error[name]:.0f} percentage points, and smaller differences cannot "
-        "be claimed. 1,000 examples give about +-3, 10,000 +-1."
+        f"within {100 * error[name]:.0f} percentage points, and smaller differences "
+        "cannot be claimed. 1,000 examples give about +-3, 10,000 +-1."
     ]
 
 

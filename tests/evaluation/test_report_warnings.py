@@ -1000,13 +1000,21 @@ def test_pixels_that_use_a_fiftieth_of_the_range(highest, warned):
     [
         # Wilson's interval at one half is +- 0.98 / sqrt(n + 3.84).
         (381, 190, None),
-        (380, 190, r"^Only 380 examples .* pgd10 is known to 5 percentage points"),
-        (100, 50, r"^Only 100 examples .* pgd10 is known to 10 percentage points"),
+        (
+            380,
+            190,
+            r"^Only 380 examples .* known to within 5 percentage points",
+        ),
+        (
+            100,
+            50,
+            r"^Only 100 examples .* known to within 10 percentage points",
+        ),
         # At no mistakes its farther end is 3.84 / (n + 3.84) away.
         (73, 0, None),
-        (72, 0, r"^Only 72 examples .* is known to 5 percentage points"),
+        (72, 0, r"^Only 72 examples .* known to within 5 percentage points"),
         # 4 of 20: from 0.2 to 0.416, and no more than 0.119 the other way.
-        (20, 16, r"^Only 20 examples .* pgd10 is known to 22 percentage points"),
+        (20, 16, r"^Only 20 examples .* known to within 22 percentage points"),
     ],
 )
 def test_too_few_examples(examples, broken, expected):
