@@ -59,7 +59,7 @@ def run(values: Any, train: str, test: str | None = None) -> None:
         building.decay_weights(recipe, network)
         # `compare_methods` lets the rate fall over the updates of each method.
         optimizer = building.optimizer(recipe.replaced(schedule="constant"))
-        network.compile(optimizer, building.loss(recipe))
+        network.compile(optimizer, building.loss(recipe, network))
         return network
 
     tested = _test_images(values, test or train, images, start, (low, high))

@@ -140,10 +140,7 @@ def compiled(
             epsilon_warmup_steps=recipe.epsilon_warmup_steps,
             **recipe.method_arguments,
         )
-    from_logits = not ends_in_softmax(network)
-    model.compile(
-        optimizer(recipe), loss(recipe, from_logits=from_logits), metrics=["accuracy"]
-    )
+    model.compile(optimizer(recipe), loss(recipe, network), metrics=["accuracy"])
     return model
 
 
@@ -201,8 +198,9 @@ def learning_rate(recipe: Recipe) -> Any:
     return peak
 
 
-def loss(recipe: Recipe, *, from_logits: bool = True) -> keras.losses.Loss:
-    """The cross-entropy, of logits or of probabilities."""
+def loss(recipe: Recipe, network: keras.Model) -> keras.losses.Loss:
+    """The cross-entropy, of logits or of probabilities, as the network returns them."""
+    from_logits = not ends_in_softmax(network)
     if recipe.label_smoothing:
         return keras.losses.CategoricalCrossentropy(
             from_logits=from_logits, label_smoothing=recipe.label_smoothing

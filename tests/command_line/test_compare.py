@@ -60,11 +60,11 @@ def test_a_data_set_has_its_own_test_split_and_a_network_may_be_brought(tmp_path
             keras.Input((8, 8, 1)),
             keras.layers.Rescaling(2.0, offset=-1.0),
             keras.layers.Flatten(),
-            keras.layers.Dense(10),
+            keras.layers.Dense(10, activation="softmax"),
         ]
     )
     network.save(tmp_path / "my.keras")
-    said = typed(
+    status, said, told = ended(
         "compare",
         "digits",
         f"--weights={tmp_path / 'my.keras'}",
@@ -78,7 +78,9 @@ def test_a_data_set_has_its_own_test_split_and_a_network_may_be_brought(tmp_path
         "--verbose=0",
         f"--output={tmp_path / 'out'}",
     )
+    assert status == 0, told
     assert "fgsm_rs" in said
+    assert "from_logits" not in told  # what ends in softmax returns probabilities
     trained = keras.models.load_model(tmp_path / "out" / "fgsm_rs" / "model.keras")
     assert [layer.name for layer in trained.layers] == [
         layer.name for layer in network.layers
