@@ -1,12 +1,18 @@
-"""Python programs in processes of their own, which have imported TensorFlow already.
+"""Python programs in processes of their own, in which Keras is imported already.
 
-That takes ten seconds of a core, and many tests start a program. So one process imports
-it, and others are forked from it: `multiprocessing` does that. What an import or an
-environment variable that is read at import changes needs `subprocess`.
+To import TensorFlow takes ten seconds of a core, and many tests start a program. So one
+process imports it, and others are forked from it: `multiprocessing` does that. They are
+as fresh ones but for what is read at an import (environment variables, and what a
+program hides from it), the hashes of strings, and the very end, which is `os._exit`.
+Where that matters, `forks=False`.
 """
 
+import atexit
+import contextlib
+import functools
 import multiprocessing
 import os
+import random
 import runpy
 import signal
 import subprocess
@@ -16,14 +22,11 @@ import threading
 import types
 from pathlib import Path
 
-from keras_free_adv import backends
-
+# This module is imported in the forked process: it must not import the package.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["keras"])
-
-
 # JAX and PyTorch have threads of their own, which a fork leaves behind.
-FORKS = backends.NAME == "tensorflow"
+FORKS = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
 
 
 def python(*words, env=None, cwd=None, forks=FORKS):
@@ -43,33 +46,44 @@ def python(*words, env=None, cwd=None, forks=FORKS):
         )
     with tempfile.TemporaryDirectory() as folder:
         said = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = CONTEXT.Process(target=_run, args=(words, env, cwd, said))
-        process.start()
-        process.join()
+        for path in said:
+            path.touch()
+        process = _process(words, env, cwd, said)
+        try:
+            process.join()
+        finally:
+            process.kill()
+            process.join()
         texts = [path.read_text() for path in said]
     return subprocess.CompletedProcess(words, process.exitcode, *texts)
 
 
-def start(*words, env=None):
-    """As `subprocess.Popen([sys.executable, *words])`, all output in one pipe."""
+def start(*words, env=None, errors=True, forks=FORKS):
+    """As `subprocess.Popen([sys.executable, *words])`, its output in a pipe.
+
+    Args:
+        words: as of `python`.
+        env: as of `python`.
+        errors: whether what it writes to the standard error is in the pipe too.
+        forks: as of `python`.
+    """
     words, env = list(map(str, words)), _environment(env)
-    if FORKS:
-        return _Started(words, env)
+    if forks:
+        return _Started(words, env, errors)
     return subprocess.Popen(
         [sys.executable, *words],
         env=env,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
         text=True,
     )
 
 
 class _Started:
-    def __init__(self, words, env):
+    def __init__(self, words, env, errors):
         reader, writer = CONTEXT.Pipe(duplex=False)
-        said = [writer, writer]
-        self._process = CONTEXT.Process(target=_run, args=(words, env, None, said))
-        self._process.start()
+        said = [writer, writer if errors else Path(os.devnull)]
+        self._process = _process(words, env, None, said)
         writer.close()
         self.stdout = os.fdopen(os.dup(reader.fileno()))
         reader.close()
@@ -107,20 +121,55 @@ def _environment(env):
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"} if env is None else dict(env)
 
 
-def _run(words, env, cwd, said):
+def _process(words, env, cwd, said):
+    """Started; it does not outlive this process."""
+    search_path = _search_path(env.get("PYTHONPATH"))
+    arguments = (words, env, cwd, said, search_path)
+    process = CONTEXT.Process(target=_run, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+@functools.cache
+def _search_path(given):
+    """Where a program finds modules, but for the folder of its own."""
+    environment = {**os.environ, "PYTHONPATH": given} if given else dict(os.environ)
+    if not given:
+        environment.pop("PYTHONPATH", None)
+    printed = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*sys.path[1:], sep='\\n')"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    return printed.stdout.splitlines()
+
+
+def _run(words, env, cwd, said, search_path):
     for number, place in enumerate(said, 1):
         is_path = isinstance(place, Path)
-        flags = os.O_WRONLY | os.O_CREAT
-        os.dup2(os.open(place, flags) if is_path else place.fileno(), number)
+        os.dup2(os.open(place, os.O_WRONLY) if is_path else place.fileno(), number)
     os.environ.clear()
     os.environ.update(env)
     if cwd is not None:
         os.chdir(cwd)
-    for given in reversed(env.get("PYTHONPATH", "").split(os.pathsep)):
-        sys.path.insert(0, given)
+    sys.path[:] = search_path
     if env.get("PYTHONUNBUFFERED"):
         sys.stdout.reconfigure(line_buffering=True)
-    first, *others = words
+    random.seed()
+    sys.modules["numpy"].random.seed()
+    try:
+        _run_as_main(*words)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        raise SystemExit(1) from None
+    finally:
+        with contextlib.suppress(ValueError):  # a standard stream that was closed
+            atexit._run_exitfuncs()
+
+
+def _run_as_main(first, *others):
     if first == "-c":
         program, *others = others
         sys.argv = ["-c", *others]

@@ -22,12 +22,12 @@ from tests.conftest import said_by
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def ended(name, *flags):
-    return forked.python(EXAMPLES / name, *flags)
+def ended(name, *flags, **settings):
+    return forked.python(EXAMPLES / name, *flags, **settings)
 
 
-def run(name, *flags):
-    process = ended(name, *flags)
+def run(name, *flags, **settings):
+    process = ended(name, *flags, **settings)
     assert process.returncode == 0, process.stderr
     return process.stdout
 
@@ -40,7 +40,7 @@ def fails(name, *flags):
 
 def quickstart(folder, seed):
     flags = ["--updates=24", f"--seed={seed}", f"--output={folder}"]
-    return run("quickstart.py", *flags)
+    return run("quickstart.py", *flags, forks=False)  # as a user starts it
 
 
 @pytest.fixture(scope="module")
@@ -362,8 +362,9 @@ def test_means_over_seeds_have_the_intervals_of_student():
         print(compare_recipes.mean_and_half([40.0]))
         """
     )
-    out = forked.python("-c", program, cwd=EXAMPLES)
-    out = out.stdout.split("\n")
+    ended = forked.python("-c", program, cwd=EXAMPLES)
+    assert ended.returncode == 0, ended.stderr
+    out = ended.stdout.split("\n")
     # 4.303 * 1 / sqrt(3) = 2.48; 2.776 * sqrt(1 / 3 + 0.25 / 3) = 1.79.
     assert out[:3] == ["41.0 ± 2.5", "+2.5 ± 1.8", "40.0"]
 
@@ -378,7 +379,9 @@ def test_the_results_page_holds_the_trials_that_are_kept():
     root = EXAMPLES.parent
     program = root / "benchmarks/small_recipe.py"
     kept = f"--output={root / 'docs/measured/small_recipe'}"
-    out = forked.python(program, "--table", kept).stdout
+    ended = forked.python(program, "--table", kept)
+    assert ended.returncode == 0, ended.stderr
+    out = ended.stdout
     page = (root / "docs/results.md").read_text().splitlines()
     printed = [line for line in out.splitlines() if line.startswith("|")]
     assert len(printed) > 40

@@ -159,12 +159,14 @@ class CompiledAttack:
                 try:
                     return target.outputs(points)
                 except Exception as error:  # of Keras, its backend or a user's layer
-                    raise ValueError(
-                        "Argument `search_dtype` must be 'float32' for this model: "
-                        f"one of its layers cannot compute in {self._search_dtype}, "
-                        "where it mixes inputs with constants of float32, perhaps. "
-                        f"Received: {self._search_dtype!r}; {error}"
-                    ) from error
+                    failed = error
+            target.outputs(points)  # what fails in float32 too is another mistake
+            raise ValueError(
+                "Argument `search_dtype` must be 'float32' for this model: one of its "
+                f"layers cannot compute in {self._search_dtype}. It may combine its "
+                f"inputs with float32 constants. Received: {self._search_dtype!r}; "
+                f"{failed}"
+            ) from failed
 
         return dataclasses.replace(
             target,

@@ -201,6 +201,8 @@ def load_folder(
         warn_user(f"{skipped} is no image that can be decoded, and is left out.")
     source = dataclasses.replace(found.source, fit="crop" if crop else "squeeze")
     selected = f"{str(folder)!r} holds {source.size} images"
+    if source.size == max_examples:
+        selected = f"max_examples={max_examples} takes {source.size} images"
     dataset = _dataset(source, (height, width), shuffle, selected, **settings)
     dataset.skipped = found.skipped
     return dataset

@@ -13,6 +13,7 @@ from keras_free_adv.datasets.sources import Source
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 _NAMED = 5
+_AT_ONCE = 64  # files that are looked at side by side, at least
 
 
 class PhotoFolder(NamedTuple):
@@ -58,10 +59,12 @@ def photo_folder(
     limit = len(in_turn) if limit is None else limit
     with concurrent.futures.ThreadPoolExecutor() as pool:
         while len(good) < limit and in_turn:
-            missing = limit - len(good)
-            looked_at, in_turn = in_turn[:missing], in_turn[missing:]
+            count = max(limit - len(good), _AT_ONCE)
+            looked_at, in_turn = in_turn[:count], in_turn[count:]
             reasons = pool.map(lambda each: _reason(each[0], channels), looked_at)
             for (path, label), reason in zip(looked_at, reasons, strict=True):
+                if len(good) == limit:
+                    break
                 if reason:
                     skipped += (f"{path} ({reason})",)
                 else:

@@ -21,7 +21,7 @@ ROUNDING = 1e-6
 def few_examples(report: RobustnessReport) -> list[str]:
     """An accuracy whose 95% interval ends more than 5 percentage points away.
 
-    The farther end counts: of 0 of 40 that is 9%, though the interval is half as wide.
+    The farther end counts: of 0 of 40 it is 9% away, twice half the interval's width.
     """
     error = {
         name: max(high - report.accuracy[name], report.accuracy[name] - low)
@@ -32,8 +32,8 @@ def few_examples(report: RobustnessReport) -> list[str]:
         return []
     return [
         f"Only {report.examples} examples were evaluated: {name} is known to "
-        f"within {100 * error[name]:.0f} percentage points, and smaller differences "
-        "cannot be claimed. 1,000 examples give about +-3, 10,000 +-1."
+        f"+-{100 * error[name]:.0f} percentage points, and smaller differences cannot "
+        "be claimed. 1,000 examples give about +-3, 10,000 +-1."
     ]
 
 

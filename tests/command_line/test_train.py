@@ -76,7 +76,9 @@ def test_the_same_command_continues_a_killed_run(tmp_path, row):
             f"--output={tmp_path / folder}",
         ]
 
-    process = forked.start("-m", "keras_free_adv", "train", *flags("killed"))
+    process = forked.start(
+        *("-m", "keras_free_adv", "train", *flags("killed")), forks=False
+    )
     backup = tmp_path / "killed" / "backup"
     deadline = time.monotonic() + 120
     while not list(backup.glob("backup-[3-9]")) and time.monotonic() < deadline:

@@ -1003,18 +1003,18 @@ def test_pixels_that_use_a_fiftieth_of_the_range(highest, warned):
         (
             380,
             190,
-            r"^Only 380 examples .* known to within 5 percentage points",
+            r"^Only 380 examples .* known to \+-5 percentage points",
         ),
         (
             100,
             50,
-            r"^Only 100 examples .* known to within 10 percentage points",
+            r"^Only 100 examples .* known to \+-10 percentage points",
         ),
         # At no mistakes its farther end is 3.84 / (n + 3.84) away.
         (73, 0, None),
-        (72, 0, r"^Only 72 examples .* known to within 5 percentage points"),
+        (72, 0, r"^Only 72 examples .* known to \+-5 percentage points"),
         # 4 of 20: from 0.2 to 0.416, and no more than 0.119 the other way.
-        (20, 16, r"^Only 20 examples .* known to within 22 percentage points"),
+        (20, 16, r"^Only 20 examples .* known to \+-22 percentage points"),
     ],
 )
 def test_too_few_examples(examples, broken, expected):

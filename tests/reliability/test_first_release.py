@@ -70,7 +70,7 @@ def test_the_model_in_it_is_plain(name, tmp_path, expected):
         served = tf.saved_model.load(folder + "/served")
         np.save(folder + "/served.npy", served.serve(images))
         """
-    said_by(program, tmp_path)
+    said_by(program, tmp_path, forks=False)
     for kind in ("plain", "served"):
         found = np.load(tmp_path / f"{kind}.npy")
         np.testing.assert_allclose(found, expected[name], rtol=1e-5, atol=1e-5)

@@ -134,7 +134,7 @@ def test_a_saved_model_is_loaded_where_only_keras_is_installed(tmp_path, make):
         np.save(sys.argv[1] + "/logits.npy", logits)
         """
     )
-    said_by(program, tmp_path)
+    said_by(program, tmp_path, forks=False)
     np.testing.assert_allclose(
         np.load(tmp_path / "logits.npy"), model(images()), rtol=1e-5, atol=1e-5
     )
