@@ -163,8 +163,8 @@ def load_folder(
         one_hot: whether labels are one-hot rows, for label smoothing.
         drop_remainder: whether to leave out the short last minibatch of a pass.
         value_range: lowest and highest pixel value.
-        max_examples: how many images to take, from the classes in turn; the files
-            after them are not decoded. None for all.
+        max_examples: how many images to take, from the classes in turn; of the files
+            after them few are decoded. None for all.
 
     Returns:
         A `tf.data.Dataset` as of `load`, with a further attribute `skipped`, the

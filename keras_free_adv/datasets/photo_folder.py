@@ -40,7 +40,7 @@ def photo_folder(
     Args:
         folder: the folder.
         channels: 1 for gray images, 3 for colour.
-        limit: images to find; those after them are not looked at. None for all.
+        limit: images to find; of the files after them few are decoded. None for all.
 
     Raises:
         ValueError: no image in a subfolder, or none that can be decoded.
