@@ -127,9 +127,19 @@ def test_figures_refuses_what_it_cannot_write_before_it_trains(flag, said):
 
 
 def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
+    check_table(tmp_path, ["free4"])
+
+
+@pytest.mark.long
+@pytest.mark.by_hand
+def test_rows_of_a_table_are_compared(tmp_path):
+    check_table(tmp_path, ["free4", "free8"])
+
+
+def check_table(tmp_path, names):
     flags = [
         "--table=digits",
-        "--rows=free4,free8",
+        f"--rows={','.join(names)}",
         "--examples=24",
         "--monitor_every=20",
         "--verbose=0",
@@ -141,12 +151,12 @@ def test_reproduce_table_makes_what_is_missing_and_prints_the_table(tmp_path):
     printed = (tmp_path / "table-digits-full.md").read_text()
     assert printed in out
     rows = [line.split("|")[1].strip() for line in printed.splitlines() if "|" in line]
-    assert rows[:4] == ["training", "---", "free4", "free8"]
+    assert rows[: 2 + len(names)] == ["training", "---", *names]
     report = json.loads(
         (tmp_path / "digits_free4" / "report-paper-24.json").read_text()
     )
     assert f"{100 * report['accuracy']['pgd100']:.1f} ±" in printed
-    assert "McNemar" in printed
+    assert ("McNemar" in printed) is (len(names) == 2)
     picture = tmp_path / "curve-digits-full.png"
     assert f"against training time: {picture}" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")

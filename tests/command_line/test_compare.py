@@ -33,6 +33,7 @@ def test_photographs_are_compared_on_and_the_networks_can_be_evaluated(photos):
         "--epochs=2",
         "--set=batch_size=8",
         "--set=width=4",
+        "--set=optimizer=sgd",  # the graphs of Muon's updates take long to make
         "--image_size=16",
         "--attacks=fgsm",
         "--verbose=0",
