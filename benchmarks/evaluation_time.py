@@ -104,7 +104,6 @@ def print_shares(model: Any, images: np.ndarray) -> None:
         in_graph += time.perf_counter() - begin
         return results
 
-    Replicas.run = timed  # type: ignore[method-assign]
     attacks = [
         PGDAttack(STANDING, steps=20, seed=0),
         APGDAttack(STANDING, steps=20, seed=0),
@@ -114,6 +113,7 @@ def print_shares(model: Any, images: np.ndarray) -> None:
     settings = {"batch_size": len(images), "verbose": 0}
     for attack in attacks:  # makes the graphs
         evaluate_robustness(model, (images, labels), attack, **settings)
+    Replicas.run = timed  # type: ignore[method-assign]
     shares: dict[str, list[tuple[float, float]]] = {a.name: [] for a in attacks}
     for _ in range(FLAGS.rounds):
         for attack in attacks:
@@ -125,6 +125,7 @@ def print_shares(model: Any, images: np.ndarray) -> None:
             network = alone * forward + passes["backward"] * gradient
             network /= len(images)
             shares[attack.name].append((1 - in_graph / whole, 1 - network / whole))
+    Replicas.run = run  # type: ignore[method-assign]
     print("| attack | host, % | all but the network, % |\n|---|---|---|")
     for name, found in shares.items():
         host, beside = (100 * min(column) for column in zip(*found, strict=True))
